@@ -1,0 +1,98 @@
+"""What a run will do, told before its first step: layers, cases, memory and time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from .device import autocast, channels_last, choose_device, choose_precision, memory_errors, to_input
+from .errors import ResourceError
+from .losses import soft_dice_loss
+from .memory import BASE_BYTES, available_bytes, training_bytes
+from .network import UNet
+from .plan import Plan
+from .preprocess import Prepared
+from .training import OUT_OF_MEMORY
+from .transfer import TensorOrigin, describe
+
+
+def announce(
+    plan: Plan,
+    network: UNet,
+    origins: Sequence[TensorOrigin],
+    training: Sequence[Prepared],
+    validation: Sequence[Prepared],
+) -> str:
+    """What will happen, before it does: roles, layers, memory and time.
+
+    Raises
+    ------
+    ResourceError : the memory will not do.
+    """
+    recipe, roles = plan.recipe, plan.roles
+    device = choose_device(recipe.device)
+    precision = choose_precision(recipe.precision, device)
+    shape = (recipe.patch,) * 3 if recipe.patch else max((case.brain.shape for case in training), key=np.prod)
+    sides = tuple(-(-side // network.multiple) * network.multiple for side in shape)
+    name = str(precision).removeprefix("torch.")
+    needed = training_bytes(int(np.prod(sides)), name, network.base_filters) + BASE_BYTES
+    if device.type == "cpu" and needed > available_bytes():
+        raise ResourceError(
+            f"Training needs about {needed / 2**30:.1f} GB of memory, {available_bytes() / 2**30:.1f} GB are free.",
+            OUT_OF_MEMORY,
+        )
+    step_s, forward_s = _trial_step(network, sides, device, precision)
+    steps = len(training) * recipe.patches_per_case * recipe.epochs
+    seconds = steps * step_s + recipe.epochs * len(validation) * forward_s
+    spacing = plan.pipeline.spacing_mm
+    grid = "each image its own" if spacing is None else " x ".join(f"{side:g}" for side in spacing) + " mm"
+    return "\n".join(
+        (
+            f"Strategy '{plan.strategy.name}': {plan.strategy.explanation}",
+            describe(network, origins),
+            f"Cases: {len(roles.training)} to train, {len(roles.validation)} to choose the best epoch, "
+            f"{len(roles.held_out)} held out.",
+            f"Channels: {', '.join(plan.channels)}. Classes: {', '.join(plan.scheme.names)}. "
+            f"Grid: {grid}, up to {' x '.join(map(str, sides))} voxels.",
+            f"Device: {device}, {name}. Memory: about {needed / 2**30:.1f} GB. "
+            f"Time: about {_duration(seconds)} for {recipe.epochs} epochs.",
+        )
+    )
+
+
+def _trial_step(
+    network: UNet, sides: tuple[int, ...], device: torch.device, precision: torch.dtype
+) -> tuple[float, float]:
+    """Seconds of one training step and of one forward pass, on a network that is thrown away."""
+    trial = UNet(network.in_channels, network.classes, network.base_filters, network.steps).to(device)
+    channels_last(trial)
+    wanted = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    for name, parameter in trial.named_parameters():
+        parameter.requires_grad_(name in wanted)
+    image = to_input(torch.zeros(network.in_channels, *sides), device)
+    label = torch.zeros(*sides, dtype=torch.int64, device=device)
+    times = [0.0, 0.0]
+    with memory_errors(OUT_OF_MEMORY):
+        for _ in range(2):  # the first one warms up
+            start = time.perf_counter()
+            with autocast(device, precision):
+                logits = trial(image)[0]
+            loss = soft_dice_loss(logits, label)
+            middle = time.perf_counter()
+            torch.autograd.backward(loss)
+            float(loss.detach())  # a GPU has worked through its queue when it gives the number
+            times = [time.perf_counter() - start, middle - start]
+            if times[0] > 5:
+                break
+    return times[0], times[1]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"

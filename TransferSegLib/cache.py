@@ -1,0 +1,141 @@
+"""Prepared cases on disk, keyed by content, shared between runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .case import CaseFiles, load_case
+from .errors import InputError
+from .events import CancelToken, OnEvent, ignore, track
+from .files import atomic_path, os_errors
+from .grid import Grid
+from .labels import LabelScheme
+from .preprocess import Pipeline, Prepared
+
+# Part of every key. Raised whenever the same files and settings would give other arrays.
+_VERSION = 1
+
+# Old entries are removed beyond this size.
+LIMIT_BYTES = 30 * 2**30
+
+
+def default_cache() -> Path:
+    """The user's cache folder: ``TRANSFERSEG_CACHE``, or where the system keeps caches."""
+    if "TRANSFERSEG_CACHE" in os.environ:
+        return Path(os.environ["TRANSFERSEG_CACHE"])
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "TransferSeg" / "cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "TransferSeg"
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "transferseg"
+
+
+def prepare_cases(
+    cases: Sequence[CaseFiles],
+    channels: Sequence[str],
+    pipeline: Pipeline,
+    scheme: LabelScheme,
+    folder: Path,
+    on_event: OnEvent = ignore,
+    cancel: CancelToken | None = None,
+) -> list[Prepared]:
+    """Prepare annotated cases, or take them from ``folder`` when the same files were prepared in the same way before.
+
+    Arrays are memory-mapped: many more cases than fit into memory can be used.
+
+    Raises
+    ------
+    InputError : a case cannot be used; names it.
+    Cancelled : what was prepared until then stays in the cache.
+    """
+    prepared = []
+    for case in track(cases, "prepare", len(cases), on_event, cancel or CancelToken()):
+        case.require(channels)
+        entry = folder / cache_key(case, channels, pipeline, scheme)
+        if not (entry / "entry.json").exists():
+            loaded = load_case(case, channels, scheme, on_event=on_event)
+            _store(pipeline.apply(loaded, channels, on_event), entry)
+            del loaded
+        prepared.append(_load(entry, case.name))
+    prune(folder, LIMIT_BYTES, keep=len(cases))
+    return prepared
+
+
+def cache_key(case: CaseFiles, channels: Sequence[str], pipeline: Pipeline, scheme: LabelScheme) -> str:
+    """SHA-256 over the content of the case's files and everything that decides what is made of them.
+
+    Names and folders do not matter: a case that was moved is found again, one that was edited is prepared anew.
+    """
+    settings = [_VERSION, list(channels), pipeline.to_card(), scheme.to_dict()["classes"]]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for name in (*channels, "label"):
+        path = case.label if name == "label" else case.channels[name]
+        digest.update(f"\n{name}\n".encode())
+        for file in _files_of(path) if path is not None else ():
+            _update(digest, file)
+    return digest.hexdigest()[:32]
+
+
+def prune(folder: Path, limit_bytes: int, keep: int = 0) -> int:
+    """Remove the entries used longest ago until the rest is within the limit; never the ``keep`` newest.
+
+    Returns
+    -------
+    The number of entries removed.
+    """
+    entries = [
+        (path.stat().st_mtime, _size(path), path) for path in folder.glob("*/") if (path / "entry.json").exists()
+    ]
+    entries.sort(key=lambda entry: entry[0], reverse=True)
+    total, removed = 0, 0
+    for rank, (_, size, path) in enumerate(entries):
+        total += size
+        if total > limit_bytes and rank >= keep:
+            shutil.rmtree(path, ignore_errors=True)
+            removed += 1
+    return removed
+
+
+def _files_of(path: Path) -> list[Path]:
+    if not path.exists():
+        raise InputError(f"{path} does not exist.", "Check the path.")
+    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+
+
+def _update(digest: Any, file: Path) -> None:
+    try:
+        with open(file, "rb") as handle:
+            while block := handle.read(1 << 20):
+                digest.update(block)
+    except PermissionError as error:
+        raise InputError(f"{file} cannot be read: no permission.", "Change the file's permissions.") from error
+
+
+def _store(prepared: Prepared, entry: Path) -> None:
+    with atomic_path(entry) as beside, os_errors(entry):
+        beside.mkdir()
+        np.save(beside / "image.npy", prepared.image)
+        np.save(beside / "brain.npy", prepared.brain)
+        if prepared.label is not None:
+            np.save(beside / "label.npy", prepared.label)
+        (beside / "entry.json").write_text(json.dumps({"affine": prepared.grid.affine.tolist()}))
+
+
+def _load(entry: Path, name: str) -> Prepared:
+    os.utime(entry)  # "used now", for prune()
+    affine = np.array(json.loads((entry / "entry.json").read_text())["affine"])
+    image, brain, label = (np.load(entry / f"{array}.npy", mmap_mode="r") for array in ("image", "brain", "label"))
+    return Prepared(name, image, brain, Grid(brain.shape, affine), label)
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.iterdir())

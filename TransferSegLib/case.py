@@ -1,0 +1,189 @@
+"""Case: one visit of one patient, as files on disk (CaseFiles) and loaded onto one grid (Case)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+from .events import OnEvent, Warning, ignore
+from .grid import Grid
+from .labels import LabelScheme
+from .resample import resample
+from .volume import Volume, read_volume
+
+# Canonical channel order. A model's own order stands on its card.
+CHANNELS = ("t1", "t1c", "t2", "flair")
+
+# The channel whose grid the result gets when the user does not say: where annotators usually draw.
+REFERENCE_ORDER = ("flair", "t1c", "t2", "t1")
+
+# Below this share of the reference inside another channel's field of view the case is refused, or warned about.
+_NO_OVERLAP, _LITTLE_OVERLAP = 0.05, 0.6
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """Where the images of one visit are.
+
+    Attributes
+    ----------
+    name : unique in the dataset; names output files.
+    channels : channel name to file, or to DICOM folder.
+    label : reference label map, or None.
+    group : stratum to keep the proportions of in splits, for instance the tumour grade; may be empty.
+    patient : visits of one patient never stand on two sides of a split. Empty: the same as ``name``.
+    """
+
+    name: str
+    channels: Mapping[str, Path]
+    label: Path | None = None
+    group: str = ""
+    patient: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name or not self.channels:
+            raise InputError(f"Case '{self.name}' has no name or no images.", "Give at least one channel.")
+        if re.search(r"[/\\\0]", self.name) or self.name in (".", ".."):
+            raise InputError(f"'{self.name}' cannot be the name of a case.", "Leave out slashes.")
+        object.__setattr__(self, "patient", self.patient or self.name)
+
+    def require(self, channels: Sequence[str]) -> None:
+        """Raises
+        ------
+        InputError : one of ``channels`` is missing.
+        """
+        missing = [channel for channel in channels if channel not in self.channels]
+        if missing:
+            raise InputError(
+                f"Case '{self.name}' has no channel {', '.join(missing)}; it has {', '.join(sorted(self.channels))}.",
+                "Add the image, name it so that it is recognised, or list it in a manifest CSV.",
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """The images of one visit on one grid.
+
+    Attributes
+    ----------
+    name : of the case.
+    channels : channel name to (i, j, k) float32 array on ``grid``.
+    grid : of the reference channel.
+    reference : the reference channel as read: the grid and header conventions of every result.
+    label : (i, j, k) internal labels on ``grid``, or None.
+    """
+
+    name: str
+    channels: Mapping[str, NDArray[np.float32]]
+    grid: Grid
+    reference: Volume
+    label: NDArray[np.uint8] | None = None
+
+    def image(self, channels: Sequence[str]) -> NDArray[np.float32]:
+        """Stack (C, i, j, k) in the given order."""
+        return np.stack([self.channels[channel] for channel in channels])
+
+
+def load_case(
+    files: CaseFiles,
+    channels: Sequence[str] = CHANNELS,
+    scheme: LabelScheme | None = None,
+    reference: str | None = None,
+    on_event: OnEvent = ignore,
+) -> Case:
+    """Read a case and bring its channels onto the grid of the reference channel, through world space.
+
+    Parameters
+    ----------
+    channels : the ones to read.
+    scheme : reads the label map too and says what its values mean; None: the label map is not read.
+    reference : the channel that gives the grid. None: the one whose grid the label map has, else the first of
+        ``REFERENCE_ORDER`` that is there.
+
+    Raises
+    ------
+    InputError : a channel is missing, damaged, constant or elsewhere in space; the label map is missing, has
+        unknown values, or lies on a grid that no channel has.
+    """
+    files.require(channels)
+    if reference is not None and reference not in channels:
+        raise InputError(
+            f"The reference channel '{reference}' is not among {', '.join(channels)}.", "Choose one of them."
+        )
+    volumes = {channel: _read_channel(files.channels[channel]) for channel in channels}
+    label = _read_label(files, volumes, on_event) if scheme is not None else None
+    chosen = reference or _default_reference(volumes, label)
+    grid = volumes[chosen].grid
+    if label is not None and not label.grid.matches(grid):
+        raise InputError(
+            f"{label.path} is not on the grid of the reference channel '{chosen}'.",
+            "Resample the label map onto it, or choose the channel it was drawn on as the reference.",
+        )
+    arrays = {channel: _on_grid(files.name, channel, volume, grid, on_event) for channel, volume in volumes.items()}
+    encoded = None
+    if label is not None and scheme is not None:
+        encoded = scheme.encode(label.data, label.path)
+        if not encoded.any():
+            on_event(Warning(f"{label.path} is empty: no voxel is labelled.", files.name))
+    return Case(files.name, arrays, grid, volumes[chosen], encoded)
+
+
+def _read_channel(path: Path) -> Volume:
+    volume = read_volume(path)
+    if volume.data.min() == volume.data.max():
+        raise InputError(f"{path} is constant: every voxel is {volume.data.flat[0]:g}.", "Give the real image.")
+    return volume
+
+
+def _read_label(files: CaseFiles, volumes: Mapping[str, Volume], on_event: OnEvent) -> Volume:
+    if files.label is None:
+        raise InputError(f"Case '{files.name}' has no reference label map.", "Add it, or leave the case out.")
+    label = read_volume(files.label)
+    if not any(label.grid.matches(volume.grid) for volume in volumes.values()):
+        shapes = ", ".join(f"{channel} {volume.grid.shape}" for channel, volume in volumes.items())
+        same_shape = any(volume.grid.shape == label.grid.shape for volume in volumes.values())
+        raise InputError(
+            f"{files.label} has the shape of the images but lies elsewhere in space."
+            if same_shape
+            else f"{files.label} has the shape {label.grid.shape}, the images have: {shapes}.",
+            "Resample the label map onto the image it belongs to.",
+        )
+    return label
+
+
+def _default_reference(volumes: Mapping[str, Volume], label: Volume | None) -> str:
+    ordered = [channel for channel in REFERENCE_ORDER if channel in volumes]
+    ordered += [channel for channel in volumes if channel not in ordered]
+    if label is not None:
+        return next(channel for channel in ordered if label.grid.matches(volumes[channel].grid))
+    return ordered[0]
+
+
+def _on_grid(case: str, channel: str, volume: Volume, grid: Grid, on_event: OnEvent) -> NDArray[np.float32]:
+    if volume.grid.matches(grid):
+        return np.asarray(volume.data, np.float32)
+    overlap = grid.overlap(volume.grid)
+    if overlap < _NO_OVERLAP:
+        raise InputError(
+            f"{volume.path} covers only {overlap:.0%} of the reference image of case '{case}'.",
+            "The images lie elsewhere in space: check that they belong to one visit, and register them.",
+        )
+    if overlap < _LITTLE_OVERLAP:
+        on_event(Warning(f"Channel '{channel}' covers only {overlap:.0%} of the reference image.", case))
+    return np.asarray(resample(np.asarray(volume.data, np.float32), volume.grid, grid), np.float32)
+
+
+def as_files(case: Any, name: str = "case") -> CaseFiles:
+    """A mapping of channel names to paths as CaseFiles; CaseFiles as they are."""
+    if isinstance(case, CaseFiles):
+        return case
+    if isinstance(case, Mapping):
+        return CaseFiles(name, {str(channel): Path(path) for channel, path in case.items()})
+    raise InputError(f"{case!r} is no case.", "Give a mapping of channel names to files, or a folder.")

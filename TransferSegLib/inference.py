@@ -1,0 +1,285 @@
+"""Segmenting: from the images of a case to labels on the grid of its reference channel."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .case import CaseFiles, as_files, load_case
+from .engines import Engine, make_engine
+from .errors import InputError, TransferSegError
+from .events import CancelToken, Failure, OnEvent, Warning, ignore, track
+from .files import atomic_path
+from .labels import LabelScheme
+from .memory import BASE_BYTES, available_bytes, inference_bytes
+from .metrics import count_lesions
+from .model import Model, load_model
+from .preprocess import Pipeline
+from .preprocess.pipeline import labels_on
+from .resample import resample
+from .volume import ITK_ENDINGS, Volume, ending, write_volume
+
+# Share of the free memory that is used before a case is done in patches.
+_MEMORY_SHARE = 0.7
+
+
+@dataclass(frozen=True)
+class InferenceOptions:
+    """How to segment.
+
+    Attributes
+    ----------
+    flips : average the probabilities over the image and its left-right mirror image.
+    engine, device, precision : see :func:`engines.make_engine`.
+    memory_gb : memory to use at most; None: most of what is free.
+    reference : channel that gives the grid of the result; None: see :func:`case.load_case`.
+    probabilities : keep the probability of each class too.
+    """
+
+    flips: bool = False
+    engine: str = "auto"
+    device: str = "auto"
+    precision: str = "float32"
+    memory_gb: float | None = None
+    reference: str | None = None
+    probabilities: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """The result for one case.
+
+    Attributes
+    ----------
+    labels : internal labels on the grid of the reference channel, with its header conventions.
+    scheme : what the labels mean.
+    volumes_ml : millilitres of each region and each class.
+    lesions : connected parts (26 neighbours) of each region.
+    probabilities : class name to its probability on the same grid; empty unless asked for.
+    """
+
+    name: str
+    labels: Volume
+    scheme: LabelScheme
+    volumes_ml: Mapping[str, float]
+    lesions: Mapping[str, int]
+    probabilities: Mapping[str, Volume] = field(default_factory=dict)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the label map with the scheme's codes (glioma: 1, 2, 4), and probabilities beside it.
+
+        Raises
+        ------
+        InputError, ResourceError : see :func:`volume.write_volume`.
+        """
+        path = Path(path)
+        found = ending(path)
+        for name, volume in self.probabilities.items():
+            write_volume(volume, path.with_name(f"{path.name.removesuffix(found)}_probability-{name}{found}"))
+        return write_volume(self.labels.with_data(self.scheme.decode(self.labels.data)), path)
+
+
+class Segmenter:
+    """A model that is loaded once and segments many cases.
+
+    >>> segmenter = Segmenter("ms-lesion")                                                    # doctest: +SKIP
+    >>> segmenter({"t1": "a.nii", "t1c": "b.nii", "t2": "c.nii", "flair": "d.nii"}).volumes_ml  # doctest: +SKIP
+    """
+
+    def __init__(self, model: str | Path | Model, options: InferenceOptions | None = None) -> None:
+        self.model = load_model(model)
+        self.options = options or InferenceOptions()
+        self.scheme = self.model.scheme
+        self.channels = tuple(self.model.card.channels)
+        self.pipeline = Pipeline.from_card(self.model.card.preprocessing)
+        self._engine = make_engine(self.model, self.options.engine, self.options.device, self.options.precision)
+
+    def __call__(
+        self, case: CaseFiles | Mapping[str, str | Path], name: str = "case", on_event: OnEvent = ignore
+    ) -> Segmentation:
+        """Segment one case.
+
+        Raises
+        ------
+        InputError : see :func:`case.load_case`.
+        ResourceError : the memory is full.
+        """
+        loaded = load_case(as_files(case, name), self.channels, reference=self.options.reference, on_event=on_event)
+        prepared = self.pipeline.apply(loaded, self.channels, on_event)
+        probability = self.probability(prepared.image, prepared.brain, prepared.name, on_event)
+        labels = labels_on(loaded.grid, probability, prepared.grid)
+        maps = {}
+        if self.options.probabilities:
+            for label, label_name in enumerate(self.scheme.names):
+                if label:
+                    values = resample(probability[label], prepared.grid, loaded.grid)
+                    maps[label_name] = loaded.reference.with_data(np.asarray(values, np.float32))
+        voxels = count_voxels(labels, self.scheme)
+        return Segmentation(
+            loaded.name,
+            loaded.reference.with_data(labels),
+            self.scheme,
+            {part: count * loaded.grid.voxel_ml for part, count in voxels.items()},
+            {region: count_lesions(mask) for region, mask in self.scheme.region_masks(labels).items()},
+            maps,
+        )
+
+    def probability(
+        self, image: NDArray[np.float32], brain: NDArray[np.bool_], name: str = "", on_event: OnEvent = ignore
+    ) -> NDArray[np.float32]:
+        """Class probabilities (F, i, j, k) of a prepared ``image`` (C, i, j, k); background outside of ``brain``."""
+        engine = self._fitting(image.shape[1:], name, on_event)
+        result = _softmax(engine(image))
+        if self.options.flips:
+            result += np.flip(_softmax(engine(np.flip(image, 1))), 1)
+            result /= 2
+        result *= brain
+        result[0] += ~brain
+        return result
+
+    def _fitting(self, shape: tuple[int, ...], name: str, on_event: OnEvent) -> Engine:
+        """The engine, over whole images if the memory allows it, else over patches."""
+        network = self.model.card.network
+        multiple = 2 ** (network.steps - 1)
+        padded = [-(-side // multiple) * multiple for side in shape]
+        limit = self.options.memory_gb * 2**30 if self.options.memory_gb else available_bytes() * _MEMORY_SHARE
+        per_voxel = inference_bytes(1, network.base_filters, network.classes)
+        voxels = (limit - BASE_BYTES) / per_voxel
+        if np.prod(padded) <= voxels or self.options.device not in ("auto", "cpu"):
+            return lambda image: _padded(self._engine, image, padded)
+        side = max(4 * multiple, int(max(voxels, 0) ** (1 / 3)) // multiple * multiple)
+        on_event(Warning(f"The image does not fit into the memory at once: it is done in patches of {side}^3.", name))
+        return lambda image: in_patches(self._engine, image, side, network.classes)
+
+
+def segment(
+    case: CaseFiles | Mapping[str, str | Path],
+    model: str | Path | Model,
+    name: str = "case",
+    on_event: OnEvent = ignore,
+    **options: Any,
+) -> Segmentation:
+    """Segment one case; ``options`` are those of :class:`InferenceOptions`."""
+    return Segmenter(model, InferenceOptions(**options))(case, name, on_event)
+
+
+def segment_dataset(
+    cases: Sequence[CaseFiles],
+    model: str | Path | Model,
+    out: str | Path,
+    options: InferenceOptions | None = None,
+    brats: bool = False,
+    on_event: OnEvent = ignore,
+    cancel: CancelToken | None = None,
+) -> tuple[list[Path], dict[str, TransferSegError]]:
+    """Segment many cases into the folder ``out``: a label map a case and ``volumes.csv``.
+
+    A case that fails is reported and does not stop the others. Cancelled: what is done is written.
+
+    Parameters
+    ----------
+    brats : write ``CASE.nii.gz`` with the labels 1, 2, 4, as the BraTS portal takes it.
+
+    Returns
+    -------
+    The files written, and the error of each case that failed.
+
+    Raises
+    ------
+    InputError : two cases share a name; the model has no BraTS labels; ``out`` cannot be written.
+    Cancelled : stopped on request.
+    """
+    names = [case.name for case in cases]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"Two cases are called '{twice[0]}'.", "Give each its own name.")
+    segmenter = Segmenter(model, options)
+    if brats and segmenter.scheme.name != "glioma":
+        raise InputError(
+            f"The model labels '{segmenter.scheme.name}', not glioma: it has no BraTS labels.", "Leave out --brats."
+        )
+    out = Path(out)
+    written: list[Path] = []
+    failed: dict[str, TransferSegError] = {}
+    rows: list[dict[str, Any]] = []
+    try:
+        for case in track(cases, "segment", len(cases), on_event, cancel or CancelToken()):
+            try:
+                result = segmenter(case, on_event=on_event)
+            except TransferSegError as error:
+                if error.exit_code == 3:
+                    raise
+                failed[case.name] = error
+                on_event(Failure.of(error, case.name))
+                continue
+            if brats and result.labels.grid.shape != (240, 240, 155):
+                on_event(Warning(f"The grid {result.labels.grid.shape} is not that of BraTS.", case.name))
+            written.append(result.save(out / f"{case.name}{_ending_for(result.labels, brats)}"))
+            rows.append(_row(result))
+    finally:
+        if rows:
+            written.append(_write_rows(rows, out / "volumes.csv"))
+    return written, failed
+
+
+def in_patches(engine: Engine, image: NDArray[np.float32], side: int, classes: int) -> NDArray[np.float32]:
+    """Logits of ``image`` (C, i, j, k) from overlapping cubes, weighted by a Gaussian (MONAI's sliding window)."""
+    import torch
+    from monai.inferers import sliding_window_inference
+
+    def run(batch: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(engine(batch[0].numpy()))[None]
+
+    result = sliding_window_inference(
+        torch.from_numpy(np.ascontiguousarray(image))[None], (side,) * 3, 1, run, overlap=0.5, mode="gaussian"
+    )
+    array: NDArray[np.float32] = result[0].numpy()
+    return array
+
+
+def count_voxels(labels: NDArray[np.uint8], scheme: LabelScheme) -> dict[str, int]:
+    """Voxels of each region, then of each class that is not itself a region."""
+    counts = {region: int(mask.sum()) for region, mask in scheme.region_masks(labels).items()}
+    each = np.bincount(labels.ravel(), minlength=len(scheme))
+    return counts | {name: int(each[label]) for label, name in enumerate(scheme.names) if label and name not in counts}
+
+
+def _padded(engine: Engine, image: NDArray[np.float32], sides: Sequence[int]) -> NDArray[np.float32]:
+    """Logits of an image whose sides are zero-padded at the high end to ``sides``."""
+    i, j, k = image.shape[1:]
+    if (i, j, k) == tuple(sides):
+        return engine(image)
+    more = [(0, 0)] + [(0, side - have) for side, have in zip(sides, (i, j, k), strict=True)]
+    return engine(np.pad(image, more))[:, :i, :j, :k]
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    result: NDArray[np.float32] = logits - logits.max(axis=0)
+    np.exp(result, out=result)
+    result /= result.sum(axis=0)
+    return result
+
+
+def _ending_for(labels: Volume, brats: bool) -> str:
+    """The format of the reference channel, so that the result keeps its header conventions."""
+    found = ending(labels.path) if labels.path is not None and not labels.path.is_dir() else ""
+    return found if found in ITK_ENDINGS and not brats else ".nii.gz"
+
+
+def _row(result: Segmentation) -> dict[str, Any]:
+    volumes = {f"{part}_ml": f"{volume:.3f}" for part, volume in result.volumes_ml.items()}
+    return {"case": result.name, **volumes, **{f"{part}_count": count for part, count in result.lesions.items()}}
+
+
+def _write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    with atomic_path(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path

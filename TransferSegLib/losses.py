@@ -1,0 +1,78 @@
+"""Class weights that decay, and the weighted cross-entropy of Kaur et al. 2019 (section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from .errors import InputError
+
+
+def class_weights(counts: Sequence[int] | NDArray[np.int64], names: Sequence[str] = ()) -> Tensor:
+    """Weights at the start of training: w_c = voxels in the training set / voxels of class c in it.
+
+    Parameters
+    ----------
+    counts : (F,) voxels of each class over the training set.
+    names : of the classes, for the error.
+
+    Raises
+    ------
+    InputError : a class has no voxel in the training set.
+    """
+    voxels = np.asarray(counts, np.float64)
+    empty = [names[c] if names else str(c) for c in np.flatnonzero(voxels == 0).tolist()]
+    if empty:
+        raise InputError(
+            f"No training case has a voxel of {', '.join(empty)}.", "Add cases that have it, or leave the class out."
+        )
+    return torch.from_numpy((voxels.sum() / voxels).astype(np.float32))
+
+
+def decayed_weights(weights: Tensor, decay: float, epoch: int, form: str = "to-one") -> Tensor:
+    """Class weights (F,) at ``epoch``, counted from 0, with ``decay`` d in 0..1.
+
+    ``to-one``: w_c(e) = 1 + (w_c - 1) d^e, which starts at w_c and ends at 1 as the paper's text says.
+    ``plus-one``: w_c(e) = w_c d^e + 1, the formula of the lab's other paper (Mehta and Arbel 2018, RS-Net, eq. 3).
+    """
+    if form == "to-one":
+        return 1 + (weights - 1) * decay**epoch
+    if form == "plus-one":
+        return weights * decay**epoch + 1
+    raise InputError(f"There is no form of decay '{form}'.", "Use 'to-one' or 'plus-one'.")
+
+
+def weighted_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Cross-entropy, each voxel weighted by its class and divided by the sum of these weights.
+
+    Parameters
+    ----------
+    logits : (F, i, j, k).
+    target : (i, j, k) labels 0..F-1, int64.
+    weights : (F,).
+    mask : (i, j, k) bool, the voxels that count; None: all.
+    """
+    if mask is not None:
+        logits, target = logits[:, mask], target[mask]
+    return functional.cross_entropy(logits.float().reshape(1, len(weights), -1), target.reshape(1, -1), weights)
+
+
+def soft_dice_loss(logits: Tensor, target: Tensor, mask: Tensor | None = None, smooth: float = 1.0) -> Tensor:
+    """One minus the mean over the foreground classes of the soft Dice coefficient (Milletari et al. 2016).
+
+    10.1109/3DV.2016.79. Shapes as in :func:`weighted_cross_entropy`. ``smooth`` makes an absent class that is not
+    predicted count as found.
+    """
+    if mask is not None:
+        logits, target = logits[:, mask], target[mask]
+    classes = logits.shape[0]
+    probability = logits.float().softmax(0).reshape(classes, -1)
+    one_hot = functional.one_hot(target.reshape(-1), classes).to(probability.dtype).T
+    overlap = (probability * one_hot).sum(1)
+    extent = probability.sum(1) + one_hot.sum(1)
+    return 1 - ((2 * overlap + smooth) / (extent + smooth))[1:].mean()

@@ -1,0 +1,141 @@
+"""Plan of a run: which cases in which roles, what the labels mean, what the network sees and what is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from .case import CHANNELS, CaseFiles
+from .datasets import Dataset, find_dataset
+from .errors import InputError
+from .events import OnEvent, Warning
+from .labels import LESION, SCHEMES, LabelScheme
+from .model import Model
+from .preprocess import Pipeline
+from .preprocess.respace import Respace
+from .recipe import Recipe
+from .splits import Roles, assign_roles
+from .strategies import Strategy, find_strategy
+from .volume import read_volume
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is decided before anything is computed.
+
+    Attributes
+    ----------
+    parent : the source model, or None for a training from scratch without one.
+    """
+
+    strategy: Strategy
+    parent: Model | None
+    recipe: Recipe
+    scheme: LabelScheme
+    channels: tuple[str, ...]
+    pipeline: Pipeline
+    roles: Roles
+
+    @property
+    def network_parameters(self) -> dict[str, int]:
+        """Keyword arguments of :class:`network.UNet`; filters and steps are the source's."""
+        parent = self.parent.card.network if self.parent else None
+        return {
+            "in_channels": len(self.channels),
+            "classes": len(self.scheme),
+            "base_filters": parent.base_filters if parent else 4,
+            "steps": parent.steps if parent else 4,
+        }
+
+
+def make_plan(
+    dataset: str | Path | Dataset | Sequence[CaseFiles],
+    parent: Model | None,
+    strategy: str,
+    recipe: Recipe,
+    labels: str | LabelScheme | None,
+    channels: Sequence[str] | None,
+    spacing: float | None,
+    validation: float | Sequence[str],
+    held_out: float | Sequence[str],
+    on_event: OnEvent,
+) -> Plan:
+    """Decide everything; parameters as in :func:`runs.fine_tune`.
+
+    Raises
+    ------
+    InputError : something is missing or does not fit together.
+    """
+    chosen = find_strategy(strategy)
+    if parent is None and chosen.name != "scratch":
+        raise InputError(f"The strategy '{chosen.name}' needs a source model.", "Give one with --source.")
+    cases, known = _annotated(dataset, on_event)
+    wanted = tuple(channels or (parent.card.channels if parent else CHANNELS))
+    for case in cases:
+        case.require(wanted)
+    plan = Plan(
+        chosen,
+        parent,
+        recipe,
+        _scheme(labels, known, cases),
+        wanted,
+        _pipeline(parent, spacing, on_event),
+        assign_roles(cases, validation, held_out, recipe.seed),
+    )
+    _warn_leaks(plan, on_event)
+    return plan
+
+
+def _annotated(
+    dataset: str | Path | Dataset | Sequence[CaseFiles], on_event: OnEvent
+) -> tuple[list[CaseFiles], LabelScheme | None]:
+    """The cases with label maps, and what the layout says the labels mean."""
+    if isinstance(dataset, str | Path):
+        dataset = find_dataset(dataset)
+    every = list(dataset.cases if isinstance(dataset, Dataset) else dataset)
+    cases = [case for case in every if case.label is not None]
+    if not cases:
+        raise InputError("No case has a reference label map.", "Add label maps, or list them in a manifest CSV.")
+    if len(cases) < len(every):
+        without = [case.name for case in every if case.label is None]
+        on_event(Warning(f"{len(without)} cases without a label map are left out: {', '.join(without[:5])}."))
+    return cases, dataset.scheme if isinstance(dataset, Dataset) else None
+
+
+def _scheme(labels: str | LabelScheme | None, known: LabelScheme | None, cases: Sequence[CaseFiles]) -> LabelScheme:
+    if isinstance(labels, LabelScheme):
+        return labels
+    if labels is not None:
+        if labels not in SCHEMES:
+            raise InputError(f"There is no label scheme '{labels}'.", f"Use one of {', '.join(SCHEMES)}.")
+        return SCHEMES[labels]
+    if known is not None:
+        return known
+    found = sorted({int(value) for case in cases if case.label for value in np.unique(read_volume(case.label).data)})
+    if set(found) <= {0, 1}:
+        return LESION
+    raise InputError(
+        f"What the labels {', '.join(map(str, found))} mean is not known.",
+        f"Say so with --labels {' or '.join(SCHEMES)}, or a dataset.json.",
+    )
+
+
+def _pipeline(parent: Model | None, spacing: float | None, on_event: OnEvent) -> Pipeline:
+    pipeline = Pipeline.from_card(parent.card.preprocessing) if parent else Pipeline()
+    if spacing is None:
+        return pipeline
+    if parent and pipeline.spacing_mm != (spacing,) * 3:
+        on_event(Warning(f"The source was trained at {pipeline.spacing_mm} mm, this run works at {spacing:g} mm."))
+    wanted = Respace((float(spacing),) * 3)
+    return replace(pipeline, geometry=tuple(wanted if isinstance(s, Respace) else s for s in pipeline.geometry))
+
+
+def _warn_leaks(plan: Plan, on_event: OnEvent) -> None:
+    if plan.parent is None:
+        return
+    for case in (*plan.roles.validation, *plan.roles.held_out):
+        if plan.parent.card.contains_case(case.name):
+            on_event(Warning("The source model has seen this case: its score will be too good.", case.name))
