@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
+import time
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +30,10 @@ _VERSION = 1
 
 # Old entries are removed beyond this size.
 LIMIT_BYTES = 30 * 2**30
+
+# What a run that was killed left half-written is removed after a day.
+_UNFINISHED = re.compile(r"\.[0-9a-f]{8}\..*[0-9a-f]{32}")
+_LEFT_BEHIND_S = 24 * 3600
 
 
 def default_cache() -> Path:
@@ -61,11 +69,14 @@ def prepare_cases(
     for case in track(cases, "prepare", len(cases), on_event, cancel or CancelToken()):
         case.require(channels)
         entry = folder / cache_key(case, channels, pipeline, scheme)
-        if not (entry / "entry.json").exists():
+        try:
+            found = _load(entry, case.name)
+        except FileNotFoundError:
             loaded = load_case(case, channels, scheme, on_event=on_event)
             _store(pipeline.apply(loaded, channels, on_event), entry)
             del loaded
-        prepared.append(_load(entry, case.name))
+            found = _load(entry, case.name)
+        prepared.append(found)
     prune(folder, LIMIT_BYTES, keep=len(cases))
     return prepared
 
@@ -92,16 +103,24 @@ def prune(folder: Path, limit_bytes: int, keep: int = 0) -> int:
     -------
     The number of entries removed.
     """
-    entries = [
-        (path.stat().st_mtime, _size(path), path) for path in folder.glob("*/") if (path / "entry.json").exists()
-    ]
+    entries = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):  # another run has just removed it
+            if _UNFINISHED.fullmatch(path.name):
+                if time.time() - path.stat().st_mtime > _LEFT_BEHIND_S:
+                    shutil.rmtree(path, ignore_errors=True)
+            elif (path / "entry.json").exists():
+                entries.append((path.stat().st_mtime, _size(path), path))
     entries.sort(key=lambda entry: entry[0], reverse=True)
     total, removed = 0, 0
     for rank, (_, size, path) in enumerate(entries):
         total += size
         if total > limit_bytes and rank >= keep:
-            shutil.rmtree(path, ignore_errors=True)
-            removed += 1
+            aside = path.with_name(f".{uuid.uuid4().hex[:8]}.old.{path.name}")
+            with contextlib.suppress(OSError):  # another run was faster, or Windows has the files in use
+                os.rename(path, aside)
+                shutil.rmtree(aside, ignore_errors=True)
+                removed += 1
     return removed
 
 
@@ -121,17 +140,27 @@ def _update(digest: Any, file: Path) -> None:
 
 
 def _store(prepared: Prepared, entry: Path) -> None:
-    with atomic_path(entry) as beside, os_errors(entry):
+    """Write the entry, whole or not at all. Of several runs that make it at once the first wins: all make the same."""
+    own = entry.with_name(f".{uuid.uuid4().hex[:8]}.{entry.name}")
+    with atomic_path(own) as beside, os_errors(entry):
         beside.mkdir()
         np.save(beside / "image.npy", prepared.image)
         np.save(beside / "brain.npy", prepared.brain)
         if prepared.label is not None:
             np.save(beside / "label.npy", prepared.label)
         (beside / "entry.json").write_text(json.dumps({"affine": prepared.grid.affine.tolist()}))
+    with os_errors(entry):
+        try:
+            os.rename(own, entry)  # refused when the entry is there
+        except OSError:
+            shutil.rmtree(own, ignore_errors=True)
+            if not entry.exists():
+                raise
 
 
 def _load(entry: Path, name: str) -> Prepared:
-    os.utime(entry)  # "used now", for prune()
+    with contextlib.suppress(PermissionError):  # a cache of somebody else
+        os.utime(entry)  # "used now", for prune()
     affine = np.array(json.loads((entry / "entry.json").read_text())["affine"])
     image, brain, label = (np.load(entry / f"{array}.npy", mmap_mode="r") for array in ("image", "brain", "label"))
     return Prepared(name, image, brain, Grid(brain.shape, affine), label)

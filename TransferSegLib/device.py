@@ -11,33 +11,48 @@ from torch import Tensor, nn
 
 from .errors import DependencyError, InputError, ResourceError
 
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+# How PyTorch, on every system and device, and OpenVINO say that there is no memory left.
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "bad allocation")
+
 
 def choose_device(name: str = "auto") -> torch.device:
     """The device of that name; ``auto`` takes CUDA, then Apple's MPS, then the CPU.
 
     Raises
     ------
-    InputError : there is no such device.
+    InputError : there is no such kind of device.
     DependencyError : the device was asked for by name and is not there.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    known = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+    }
     try:
         device = torch.device(name)
-    except RuntimeError as error:
+        count = known[device.type]
+    except (RuntimeError, KeyError) as error:
         raise InputError(f"There is no device '{name}'.", "Use cpu, cuda, cuda:1, mps or auto.") from error
-    missing = (device.type == "cuda" and not torch.cuda.is_available()) or (
-        device.type == "mps" and not torch.backends.mps.is_available()
-    )
-    if missing:
+    if (device.index or 0) >= count:
         raise DependencyError(
-            f"PyTorch finds no {device.type} device on this machine.", "Use --device cpu, or install a PyTorch for it."
+            f"PyTorch finds no device '{name}' on this machine.", "Use --device cpu, or install a PyTorch for it."
         )
     return device
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """``auto`` is bfloat16 where the hardware computes with it, else float32."""
+    """``auto`` is bfloat16 where the hardware computes with it, else float32.
+
+    Raises
+    ------
+    InputError : there is no such precision.
+    """
+    if name not in PRECISIONS:
+        raise InputError(f"There is no precision '{name}'.", f"Use one of {', '.join(PRECISIONS)}.")
     if name == "auto":
         fast = False
         if device.type == "cuda":
@@ -75,7 +90,7 @@ def memory_errors(remedy: str) -> Any:
         yield
     except (RuntimeError, MemoryError) as error:
         text = str(error).lower()
-        if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
             raise ResourceError("The memory is full.", remedy) from error
         raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import warnings
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from .cache import default_cache
 from .device import autocast, channels_last, choose_device, choose_precision, memory_errors, to_input
-from .errors import DependencyError, InputError
+from .errors import DependencyError, InputError, TransferSegError
 from .files import atomic_path
 from .model import Model
 from .network import UNet, check_input_shape
@@ -35,23 +36,28 @@ def make_engine(model: Model, name: str = "auto", device: str = "auto", precisio
     Parameters
     ----------
     name : ``openvino`` computes on the CPU and needs the extra ``fast``; ``torch`` is always there; ``auto`` takes
-        OpenVINO on the CPU when it is installed.
+        OpenVINO on the CPU when it is installed and can be used.
     precision : ``float32``, or ``bfloat16``: faster where the processor has it, logits differ by about 1e-2.
 
     Raises
     ------
-    InputError, DependencyError : the engine or device is unknown, or not there.
+    InputError, DependencyError : the engine, device or precision is unknown, or not there.
+    ModelError : the weights do not fit the network.
     """
     if name not in ENGINES:
         raise InputError(f"There is no engine '{name}'.", f"Use one of {', '.join(ENGINES)}.")
     where = choose_device(device)
-    if name == "auto":
-        name = "openvino" if where.type == "cpu" and _has_openvino() else "torch"
-    if name == "torch":
-        return _torch_engine(model.build(), where, choose_precision(precision, where))
-    if not _has_openvino():
-        raise DependencyError("OpenVINO is not installed.", 'Run: pip install "TransferSegLib[fast]"')
-    return _openvino_engine(model, precision)
+    number = choose_precision(precision, where)
+    if name == "openvino":
+        if not _has_openvino():
+            raise DependencyError("OpenVINO is not installed.", 'Run: pip install "TransferSegLib[fast]"')
+        if device != "auto" and where.type != "cpu":
+            raise InputError(f"OpenVINO does not compute on '{device}'.", "Use --device cpu, or --engine torch.")
+        return _openvino_engine(model, precision)
+    if name == "auto" and where.type == "cpu" and _has_openvino():
+        with contextlib.suppress(TransferSegError, RuntimeError):  # no room for its cache, or no such processor
+            return _openvino_engine(model, precision)
+    return _torch_engine(model.build(), where, number)
 
 
 def _torch_engine(network: UNet, device: torch.device, precision: torch.dtype) -> Engine:
@@ -103,7 +109,7 @@ def export_onnx(model: Model, path: str | Path) -> Path:
             "The packages onnx and onnxscript are missing.", 'Run: pip install "TransferSegLib[fast]"'
         )
     network = model.build().eval()
-    example = torch.zeros(1, network.in_channels, *(2 * network.multiple + side for side in (0, 8, 16)))
+    example = torch.zeros(1, network.in_channels, *(sides * network.multiple for sides in (2, 3, 4)))
     any_size: dict[int, Any] = dict.fromkeys((2, 3, 4), torch.export.Dim.DYNAMIC)
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .case import CaseFiles, as_files, load_case
+from .device import choose_device
 from .engines import Engine, make_engine
 from .errors import InputError, TransferSegError
 from .events import CancelToken, Failure, OnEvent, Warning, ignore, track
@@ -23,10 +26,13 @@ from .model import Model, load_model
 from .preprocess import Pipeline
 from .preprocess.pipeline import labels_on
 from .resample import resample
-from .volume import ITK_ENDINGS, Volume, ending, write_volume
+from .volume import Volume, ending, stem, write_volume
 
 # Share of the free memory that is used before a case is done in patches.
 _MEMORY_SHARE = 0.7
+
+# Formats other than NIfTI that a result follows. A header and its data in two files become one.
+_WRITTEN = {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,8 @@ class Segmentation:
         path = Path(path)
         found = ending(path)
         for name, volume in self.probabilities.items():
-            write_volume(volume, path.with_name(f"{path.name.removesuffix(found)}_probability-{name}{found}"))
+            safe = re.sub(r"[^\w.-]+", "-", name)
+            write_volume(volume, path.with_name(f"{stem(path)}_probability-{safe}{found}"))
         return write_volume(self.labels.with_data(self.scheme.decode(self.labels.data)), path)
 
 
@@ -143,15 +150,21 @@ class Segmenter:
         result[0] += ~brain
         return result
 
+    def _memory_limit(self) -> float:
+        """Bytes. A graphics card says itself when its memory is full."""
+        if self.options.memory_gb is not None:
+            return self.options.memory_gb * 2**30
+        return available_bytes() * _MEMORY_SHARE if choose_device(self.options.device).type == "cpu" else math.inf
+
     def _fitting(self, shape: tuple[int, ...], name: str, on_event: OnEvent) -> Engine:
         """The engine, over whole images if the memory allows it, else over patches."""
         network = self.model.card.network
         multiple = 2 ** (network.steps - 1)
         padded = [-(-side // multiple) * multiple for side in shape]
-        limit = self.options.memory_gb * 2**30 if self.options.memory_gb else available_bytes() * _MEMORY_SHARE
+        limit = self._memory_limit()
         per_voxel = inference_bytes(1, network.base_filters, network.classes)
         voxels = (limit - BASE_BYTES) / per_voxel
-        if np.prod(padded) <= voxels or self.options.device not in ("auto", "cpu"):
+        if np.prod(padded) <= voxels:
             return lambda image: _padded(self._engine, image, padded)
         side = max(4 * multiple, int(max(voxels, 0) ** (1 / 3)) // multiple * multiple)
         on_event(Warning(f"The image does not fit into the memory at once: it is done in patches of {side}^3.", name))
@@ -212,6 +225,8 @@ def segment_dataset(
         for case in track(cases, "segment", len(cases), on_event, cancel or CancelToken()):
             try:
                 result = segmenter(case, on_event=on_event)
+                path = out / f"{case.name}{_ending_for(result.labels, brats)}"
+                _spare_input(case, path)
             except TransferSegError as error:
                 if error.exit_code == 3:
                     raise
@@ -220,7 +235,7 @@ def segment_dataset(
                 continue
             if brats and result.labels.grid.shape != (240, 240, 155):
                 on_event(Warning(f"The grid {result.labels.grid.shape} is not that of BraTS.", case.name))
-            written.append(result.save(out / f"{case.name}{_ending_for(result.labels, brats)}"))
+            written.append(result.save(path))
             rows.append(_row(result))
     finally:
         if rows:
@@ -269,7 +284,17 @@ def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 def _ending_for(labels: Volume, brats: bool) -> str:
     """The format of the reference channel, so that the result keeps its header conventions."""
     found = ending(labels.path) if labels.path is not None and not labels.path.is_dir() else ""
-    return found if found in ITK_ENDINGS and not brats else ".nii.gz"
+    return ".nii.gz" if brats else _WRITTEN.get(found, ".nii.gz")
+
+
+def _spare_input(case: CaseFiles, path: Path) -> None:
+    """Raises
+    ------
+    InputError : the result would replace an image of the case, or its reference label map.
+    """
+    own = [*case.channels.values(), *([case.label] if case.label else [])]
+    if path.exists() and any(file.exists() and path.samefile(file) for file in own):
+        raise InputError(f"{path} is an image of the case itself.", "Choose another output folder.")
 
 
 def _row(result: Segmentation) -> dict[str, Any]:

@@ -11,6 +11,14 @@ from pathlib import Path
 _INFERENCE_BYTES = 170
 _TRAINING_BYTES = {"float32": 330, "bfloat16": 260}
 
+_PROC = Path("/proc")
+
+# Linux's control groups of version 2 and 1: their folder, and where they tell limit, use and the cache of files.
+_CGROUPS = (
+    (Path("/sys/fs/cgroup"), ("memory.max", "memory.current", "inactive_file")),
+    (Path("/sys/fs/cgroup/memory"), ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")),
+)
+
 # Python, PyTorch and what else is loaded.
 BASE_BYTES = 500 * 2**20
 
@@ -29,7 +37,7 @@ def available_bytes() -> int:
     """Memory that can be had now without swapping, as far as the system tells."""
     if sys.platform == "win32":
         return _windows_available()
-    meminfo = Path("/proc/meminfo")
+    meminfo = _PROC / "meminfo"
     if meminfo.exists():
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         return min(int(lines["MemAvailable"].split()[0]) * 1024, _container_available())
@@ -38,11 +46,30 @@ def available_bytes() -> int:
 
 
 def _container_available() -> int:
-    """What the control group of a container or of a job of a cluster still allows."""
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    """What the control groups of a container, or of a job of a cluster, still allow."""
     try:
-        return int(limit.read_text()) - int(used.read_text())
-    except (OSError, ValueError):  # no control group, or "max"
+        lines = [line.split(":", 2) for line in (_PROC / "self" / "cgroup").read_text().splitlines()]
+    except OSError:
+        return sys.maxsize
+    least = sys.maxsize
+    for _, controllers, name in lines:
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root, files = _CGROUPS[bool(controllers)]
+        own = root / name.lstrip("/")
+        # A group has the limits of those above it too. Within a container its own group stands at the root.
+        for group in (own, *own.parents):
+            if group.is_relative_to(root):
+                least = min(least, _group_available(group, *files))
+    return least
+
+
+def _group_available(group: Path, limit: str, used: str, cached: str) -> int:
+    try:
+        left = int((group / limit).read_text()) - int((group / used).read_text())
+        lines = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return max(0, left + int(lines[cached]))  # what files were read counts as used, but gives way
+    except (OSError, ValueError, KeyError):  # no such group, or no limit ("max")
         return sys.maxsize
 
 

@@ -6,20 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from .case import CHANNELS, CaseFiles
 from .datasets import Dataset, find_dataset
 from .errors import InputError
-from .events import OnEvent, Warning
-from .labels import LESION, SCHEMES, LabelScheme
+from .events import OnEvent, Warning, ignore
+from .labels import LabelScheme
 from .model import Model
 from .preprocess import Pipeline
+from .preprocess.pipeline import NORMALISATIONS
 from .preprocess.respace import Respace
 from .recipe import Recipe
+from .schemes import choose_scheme
 from .splits import Roles, assign_roles
 from .strategies import Strategy, find_strategy
-from .volume import read_volume
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,10 @@ def make_plan(
     parent: Model | None,
     strategy: str,
     recipe: Recipe,
-    labels: str | LabelScheme | None,
+    labels: str | Path | LabelScheme | None,
     channels: Sequence[str] | None,
     spacing: float | None,
+    normalise: str | None,
     validation: float | Sequence[str],
     held_out: float | Sequence[str],
     on_event: OnEvent,
@@ -80,9 +80,9 @@ def make_plan(
         chosen,
         parent,
         recipe,
-        _scheme(labels, known, cases),
+        choose_scheme(labels, known, [case.label for case in cases if case.label]),
         wanted,
-        _pipeline(parent, spacing, on_event),
+        make_pipeline(parent, spacing, normalise, on_event),
         assign_roles(cases, validation, held_out, recipe.seed),
     )
     _warn_leaks(plan, on_event)
@@ -105,32 +105,27 @@ def _annotated(
     return cases, dataset.scheme if isinstance(dataset, Dataset) else None
 
 
-def _scheme(labels: str | LabelScheme | None, known: LabelScheme | None, cases: Sequence[CaseFiles]) -> LabelScheme:
-    if isinstance(labels, LabelScheme):
-        return labels
-    if labels is not None:
-        if labels not in SCHEMES:
-            raise InputError(f"There is no label scheme '{labels}'.", f"Use one of {', '.join(SCHEMES)}.")
-        return SCHEMES[labels]
-    if known is not None:
-        return known
-    found = sorted({int(value) for case in cases if case.label for value in np.unique(read_volume(case.label).data)})
-    if set(found) <= {0, 1}:
-        return LESION
-    raise InputError(
-        f"What the labels {', '.join(map(str, found))} mean is not known.",
-        f"Say so with --labels {' or '.join(SCHEMES)}, or a dataset.json.",
-    )
+def make_pipeline(
+    parent: Model | None, spacing: float | None, normalise: str | None, on_event: OnEvent = ignore
+) -> Pipeline:
+    """The source's pre-processing, or the default one, with what the user wants otherwise.
 
-
-def _pipeline(parent: Model | None, spacing: float | None, on_event: OnEvent) -> Pipeline:
+    Parameters
+    ----------
+    spacing : working spacing in mm; None: the source's.
+    normalise : one of ``NORMALISATIONS``; None: the source's.
+    """
     pipeline = Pipeline.from_card(parent.card.preprocessing) if parent else Pipeline()
-    if spacing is None:
-        return pipeline
-    if parent and pipeline.spacing_mm != (spacing,) * 3:
-        on_event(Warning(f"The source was trained at {pipeline.spacing_mm} mm, this run works at {spacing:g} mm."))
-    wanted = Respace((float(spacing),) * 3)
-    return replace(pipeline, geometry=tuple(wanted if isinstance(s, Respace) else s for s in pipeline.geometry))
+    if normalise is not None:
+        if normalise not in NORMALISATIONS:
+            raise InputError(f"There is no normalisation '{normalise}'.", f"Choose one of {', '.join(NORMALISATIONS)}.")
+        pipeline = replace(pipeline, intensity=NORMALISATIONS[normalise])
+    if spacing is not None:
+        if parent and pipeline.spacing_mm != (spacing,) * 3:
+            on_event(Warning(f"The source was trained at {pipeline.spacing_mm} mm, this run works at {spacing:g} mm."))
+        wanted = Respace((float(spacing),) * 3)
+        pipeline = replace(pipeline, geometry=tuple(wanted if isinstance(s, Respace) else s for s in pipeline.geometry))
+    return pipeline
 
 
 def _warn_leaks(plan: Plan, on_event: OnEvent) -> None:

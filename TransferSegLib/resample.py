@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from .grid import Grid
@@ -15,6 +15,9 @@ _EXACT = 1e-3
 
 # By this share of a voxel along each world axis label maps are moved, to decide between two equal shares.
 _NUDGE = (1e-3, 7e-4, 4.5e-4)
+
+# Where the Gaussian filter ends, in standard deviations.
+_CUT = 3
 
 
 def resample(data: NDArray[Any], source: Grid, target: Grid, fill: float = 0.0) -> NDArray[Any]:
@@ -38,21 +41,12 @@ def resample(data: NDArray[Any], source: Grid, target: Grid, fill: float = 0.0) 
     copied = _copy(data, matrix, offset, target.shape, fill)
     if copied is not None:
         return copied
-    smooth = _antialias(np.asarray(data, np.float32), matrix)
-    # One replicated voxel all around: the outer half of the border voxels belongs to the image too, and no more.
-    padded = np.pad(smooth, 1, mode="edge")
-    diagonal = np.diag(np.diag(matrix))
-    result: NDArray[np.float32] = ndimage.affine_transform(
-        padded,
-        np.diag(matrix) if np.allclose(matrix, diagonal, atol=1e-7) else matrix,
-        offset + 1,
-        target.shape,
-        output=np.float32,
-        order=1,
-        mode="constant",
-        cval=fill,
-    )
-    result[~_inside(matrix, offset, data.shape, target.shape)] = fill
+    result = np.full(target.shape, fill, np.float32)
+    # Only what the source, one voxel wider, can reach is computed: mostly the box of a brain in a larger image.
+    back = np.asarray(np.linalg.inv(matrix), np.float64)
+    window = _overlap(*_box(back, -back @ offset, (-1, -1, -1), data.shape), target.shape)
+    offset = offset + matrix @ [part.start for part in window]
+    result[window] = _interpolate(data, matrix, offset, result[window].shape, fill)
     return result
 
 
@@ -79,10 +73,78 @@ def resample_labels(labels: NDArray[np.uint8], source: Grid, target: Grid, class
     return result
 
 
+def _interpolate(
+    data: NDArray[Any], matrix: NDArray[np.float64], offset: NDArray[np.float64], shape: tuple[int, ...], fill: float
+) -> NDArray[np.float32]:
+    """Values of ``data`` at a target of ``shape``, computed from no more of ``data`` than they need."""
+    sigma = _blur(matrix)
+    # What the filter reaches, and the neighbour to interpolate with.
+    margin = (_CUT * sigma + 0.5).astype(int) + 1
+    first, last = _box(matrix, offset, (0, 0, 0), np.array(shape) - 1)
+    needed = _overlap(first - margin, last + margin, data.shape)
+    part = np.asarray(data[needed], np.float32)
+    if part.size == 0 or 0 in shape:
+        return np.full(shape, fill, np.float32)
+    shift = offset - [axis.start for axis in needed]
+    if np.count_nonzero(matrix) == 3:
+        result = _axis_by_axis(part, matrix, shift, shape, sigma)
+    else:
+        smooth = ndimage.gaussian_filter(part, sigma, mode="nearest", truncate=_CUT) if sigma.any() else part
+        # One replicated voxel all around: the outer half of the border voxels belongs to the image too, and no more.
+        padded = np.pad(smooth, 1, mode="edge")
+        result = ndimage.affine_transform(padded, matrix, shift + 1, shape, output=np.float32, order=1)
+    result[~_inside(matrix, offset, data.shape, shape)] = fill
+    return result
+
+
+def _axis_by_axis(
+    data: NDArray[np.float32],
+    matrix: NDArray[np.float64],
+    offset: NDArray[np.float64],
+    shape: tuple[int, ...],
+    sigma: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """The same for axes that run along those of the source, ten times as fast. The border voxels extend outwards."""
+    axes = np.abs(matrix).argmax(0)  # axes[target axis] = source axis
+    result = data.transpose(axes)
+    steps = matrix[axes, range(3)]
+    for axis in np.argsort(-np.abs(steps), kind="stable").tolist():  # the one that shrinks the most comes first
+        if sigma[axes[axis]]:
+            result = ndimage.gaussian_filter1d(result, sigma[axes[axis]], axis, mode="nearest", truncate=_CUT)
+        at = offset[axes[axis]] + steps[axis] * np.arange(shape[axis])
+        low = np.floor(at).astype(int)
+        share = (at - low).astype(np.float32).reshape([-1 if other == axis else 1 for other in range(3)])
+        last = result.shape[axis] - 1
+        lower, result = (result.take(np.clip(index, 0, last), axis) for index in (low, low + 1))
+        result -= lower
+        result *= share
+        result += lower
+    return result
+
+
+def _box(
+    matrix: NDArray[np.float64], offset: NDArray[np.float64], first: ArrayLike, last: ArrayLike
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first and the last index, rounded outwards, that the box from index ``first`` to ``last`` is mapped to."""
+    ends = np.sort([matrix * np.asarray(first), matrix * np.asarray(last)], axis=0).sum(2) + offset
+    return np.floor(ends[0]).astype(np.int64), np.ceil(ends[1]).astype(np.int64)
+
+
+def _overlap(first: NDArray[np.int64], last: NDArray[np.int64], shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """The part of the box from index ``first`` to ``last`` that lies in an array of ``shape``; may be empty."""
+    low, high = np.clip(first, 0, shape).tolist(), np.clip(last + 1, 0, shape).tolist()
+    return tuple(map(slice, low, high))
+
+
 def _index_map(source: Grid, target: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Matrix and offset that take an index of ``target`` to the index of ``source`` at the same place."""
-    combined = np.linalg.inv(source.affine) @ target.affine
-    return combined[:3, :3], combined[:3, 3]
+    """Matrix and offset that take an index of ``target`` to the index of ``source`` at the same place.
+
+    They are rounded to multiples of 2^-32 voxels, so that indices are computed without rounding errors: every part of
+    an image comes out as the same part of the whole, to the bit.
+    """
+    combined = np.rint(np.linalg.inv(source.affine) @ target.affine * 2.0**32) / 2.0**32
+    matrix = combined[:3, :3]
+    return np.where(np.abs(matrix) < 1e-7, 0, matrix), combined[:3, 3]
 
 
 def _copy(
@@ -124,10 +186,8 @@ def _inside(
     return result
 
 
-def _antialias(data: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+def _blur(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard deviation of the Gaussian filter along each axis of the source, in its voxels."""
     growth = np.linalg.norm(matrix, axis=1)  # size of a target voxel along each axis of the source
-    sigma = np.sqrt(np.clip((growth**2 - 1) / 12 - 1 / 6, 0, None))
-    if sigma.max() < 0.1:
-        return data
-    smooth: NDArray[np.float32] = ndimage.gaussian_filter(data, sigma, mode="nearest", truncate=3)
-    return smooth
+    sigma: NDArray[np.float64] = np.sqrt(np.clip((growth**2 - 1) / 12 - 1 / 6, 0, None))
+    return np.where(sigma.max() < 0.1, 0, sigma)

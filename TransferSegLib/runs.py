@@ -69,9 +69,10 @@ def fine_tune(
     recipe: Recipe | None = None,
     *,
     name: str | None = None,
-    labels: str | LabelScheme | None = None,
+    labels: str | Path | LabelScheme | None = None,
     channels: Sequence[str] | None = None,
     spacing: float | None = None,
+    normalise: str | None = None,
     validation: float | Sequence[str] = 0.2,
     held_out: float | Sequence[str] = 0.0,
     cache: str | Path | None = None,
@@ -90,9 +91,9 @@ def fine_tune(
         strategy but ``scratch``.
     strategy : see :data:`strategies.STRATEGIES`.
     name : of the model; None: the name of the folder ``out``.
-    labels : ``"glioma"``, ``"lesion"`` or a scheme; None: what the layout tells.
+    labels : see :func:`schemes.choose_scheme`.
     channels : names, in the order of the network's input.
-    spacing : working spacing in mm.
+    spacing, normalise : see :func:`plan.make_pipeline`.
     validation, held_out : see :func:`splits.assign_roles`.
     cache : folder for prepared cases.
     resume : go on with the run in ``out``.
@@ -111,7 +112,9 @@ def fine_tune(
         on_event = ignore
     try:
         parent = load_model(source) if source is not None else None
-        plan = make_plan(dataset, parent, strategy, recipe, labels, channels, spacing, validation, held_out, on_event)
+        plan = make_plan(
+            dataset, parent, strategy, recipe, labels, channels, spacing, normalise, validation, held_out, on_event
+        )
         training, validating = _prepare(plan, Path(cache or default_cache() / "cases"), world, on_event, cancel)
         network, origins, frozen = _start_network(plan)
         before = tensor_hash(network, frozen)

@@ -255,6 +255,14 @@ class TestBadImages:
         load_case(visit(t1=shifted, flair=self.grid), ("t1", "flair"), on_event=seen.append)
         assert seen == [Warning("Channel 't1' covers only 50% of the reference image.", "p1")]
 
+    def test_what_counts_is_how_much_of_the_reference_is_covered(self, visit):
+        seen = []
+        files = visit(t1=self.grid, flair=make_grid(extent=40))
+        load_case(files, ("t1", "flair"), reference="t1", on_event=seen.append)
+        assert seen == []
+        load_case(files, ("t1", "flair"), reference="flair", on_event=seen.append)
+        assert seen == [Warning("Channel 't1' covers only 12% of the reference image.", "p1")]
+
     def test_channels_that_overlap_well_are_no_warning(self, visit):
         seen = []
         shifted = make_grid(extent=20, centre=(0, 3, 0))

@@ -11,6 +11,7 @@ from TransferSegLib.errors import InputError
 from TransferSegLib.grid import Grid
 
 
+@settings(deadline=None)
 @given(grid=any_grid(), index=st.tuples(*[st.floats(-20, 80)] * 3))
 def test_index_undoes_world(grid, index):
     np.testing.assert_allclose(grid.index(grid.world(index)), index, atol=1e-8)
@@ -97,6 +98,8 @@ class TestMatches:
 
     def test_another_shape_is_another_grid(self):
         assert not self.grid.matches(self.grid.window((0, 0, 0), (15, 49, 39)))
+        tiny = Grid((10, 10, 10), np.diag([0.005, 1, 1, 1]))
+        assert not tiny.matches(tiny.window((0, 0, 0), (11, 10, 10)))
 
     def test_a_small_turn_counts_where_it_shows_most(self):
         turned = make_grid(turn=(0, 0, 0.05))  # 0.05 degrees: 0 mm at the centre, 0.03 mm at the corners
@@ -170,7 +173,7 @@ class TestRespaced:
         np.testing.assert_allclose(faces(fine), faces(grid), atol=1e-9)
         assert fine.voxel_ml * np.prod(fine.shape) == pytest.approx(grid.voxel_ml * np.prod(grid.shape))
 
-    @settings(max_examples=50)
+    @settings(max_examples=50, deadline=None)
     @given(grid=any_grid(), spacing=st.tuples(*[st.floats(0.5, 4)] * 3))
     def test_covers_the_extent_with_less_than_a_voxel_more(self, grid, spacing):
         new = grid.respaced(spacing)

@@ -205,11 +205,13 @@ class TestAntialias:
         board = (np.indices(source.shape).sum(0) % 2).astype(np.float32)
         np.testing.assert_allclose(resample(board, source, target)[2:-2, 2:-2, 2:-2], 0.5, atol=0.01)
 
-    def test_smooths_only_along_the_axis_that_grows(self):
-        source, target = make_grid(), make_grid((1, 1, 4))
+    @pytest.mark.parametrize("target", [make_grid((1, 1, 4)), make_grid((4, 1, 1), "SAL")])
+    def test_smooths_only_along_the_axis_that_grows(self, target):
+        source = make_grid()
         stripes = np.zeros(source.shape, np.float32)
-        stripes[::2] = 1  # varies along i, which stays at 1 mm
-        np.testing.assert_array_equal(resample(stripes, source, target), stripes[:, :, : target.shape[2]])
+        stripes[::2] = 1  # varies along i, to the right, where voxels stay at 1 mm
+        moved = resample(stripes, source, target)
+        assert set(np.unique(moved.round(5))) == {0, 1}
 
     def test_keeps_the_volume_of_a_small_lesion_wherever_it_lies_between_the_coarse_voxels(self):
         source, target = make_grid(), make_grid((3, 3, 3), extent=45)
@@ -235,6 +237,12 @@ class TestLabels:
         # Interpolated as numbers, 0 and 2 would give 1 in between.
         source, target = GRIDS["axis-aligned"], GRIDS["oblique"]
         assert set(np.unique(resample_labels(ball(source) * np.uint8(2), source, target, 3))) == {0, 2}
+
+    def test_the_largest_share_wins_even_below_a_half(self):
+        source = Grid((2, 2, 1), np.eye(4))
+        labels = np.array([[1, 2], [3, 0]], np.uint8)[..., None]
+        # 0.45 of a voxel along i and j: shares 0.30, 0.25, 0.25 and 0.20.
+        assert resample_labels(labels, source, source.window((0.45, 0.45, 0), (1, 1, 1)), 4).item() == 1
 
     @pytest.mark.parametrize("spacing", [(1, 1, 3), (5, 1, 1), (2, 2, 2)])
     def test_borders_in_the_middle_of_new_voxels_do_not_shrink_a_structure(self, spacing):

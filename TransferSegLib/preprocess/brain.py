@@ -73,9 +73,17 @@ def extracted_brain(channels: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_] |
     return _largest_part(mask)
 
 
+def outline(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Indices (n, 3) of the first and the last voxel of ``mask`` on each line along k: their box is that of all."""
+    lines = np.argwhere(mask.any(2))
+    last = mask.shape[2] - 1 - mask[:, :, ::-1].argmax(2)
+    return np.concatenate([np.column_stack((lines, ends[tuple(lines.T)])) for ends in (mask.argmax(2), last)])
+
+
 def _background(image: NDArray[Any]) -> float | None:
     """The one value on most of the image's faces, or None."""
-    faces = np.concatenate([np.take(image, index, axis).ravel() for axis in range(3) for index in (0, -1)])
+    ends = (0, -1)
+    faces = np.concatenate([np.moveaxis(image, axis, 0)[end].ravel() for axis in range(3) for end in ends])
     values, counts = np.unique(faces, return_counts=True)
     return float(values[counts.argmax()]) if counts.max() >= _FACE_SHARE * faces.size else None
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..grid import Grid
 
 
@@ -22,29 +23,32 @@ class CropToBrain:
     margin: int = 2
     multiple: int = 8
 
+    def __post_init__(self) -> None:
+        if self.margin < 0 or self.multiple < 1:
+            raise InputError(
+                f"A box with a margin of {self.margin} voxels and sides that divide by {self.multiple} cannot be made.",
+                "Use 2 and 8.",
+            )
+
     def plan(self, grid: Grid, brain_mm: NDArray[np.float64]) -> Grid:
         index = np.rint(grid.index(brain_mm)).astype(int)
         low, high = index.min(0) - self.margin, index.max(0) + 1 + self.margin
         i, j, k = (-(-(high - low) // self.multiple) * self.multiple).tolist()
-        return _centred(grid, (low + high) / 2, (i, j, k))
+        start = low - ((i, j, k) - (high - low)) // 2
+        return grid.window(tuple(start.tolist()), (i, j, k))
 
 
 @dataclass(frozen=True)
 class PadOrCrop:
     """Zero-pads and crops to one fixed shape about the centre of the image, as the paper does (section 3.1).
 
-    The paper's 240 x 192 x 192 counts from front to back first; here axes run right, anterior, superior. An odd
-    difference puts the additional voxel on the high side.
+    The paper's 240 x 192 x 192 counts from front to back first; here axes run right, anterior, superior. Of an odd
+    number of voxels to pad or crop, one more is on the high side: to crop undoes to pad.
     """
 
     step: ClassVar[str] = "pad-or-crop"
     shape: tuple[int, int, int] = (192, 240, 192)
 
     def plan(self, grid: Grid, brain_mm: NDArray[np.float64]) -> Grid:
-        return _centred(grid, np.array(grid.shape) / 2, self.shape)
-
-
-def _centred(grid: Grid, centre: NDArray[np.float64], shape: tuple[int, int, int]) -> Grid:
-    """The window of ``shape`` about ``centre``, in voxels counted from the outer face of the first voxel."""
-    start = np.ceil(centre - np.array(shape) / 2 - 0.25).astype(int)
-    return grid.window(tuple(start.tolist()), shape)
+        start = tuple(int((have - wanted) / 2) for have, wanted in zip(grid.shape, self.shape, strict=True))
+        return grid.window(start, self.shape)

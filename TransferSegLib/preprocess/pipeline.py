@@ -14,7 +14,7 @@ from ..errors import InputError, ModelError
 from ..events import OnEvent, ignore
 from ..grid import Grid, Spacing
 from ..resample import resample, resample_labels
-from .brain import FindBrain
+from .brain import FindBrain, outline
 from .crop import CropToBrain, PadOrCrop
 from .reorient import Reorient
 from .rescale import Rescale
@@ -26,6 +26,13 @@ from .zscore import ZScore
 _BRAIN: Mapping[str, type] = {FindBrain.step: FindBrain}
 _GEOMETRY: Mapping[str, type] = {kind.step: kind for kind in (Reorient, Respace, CropToBrain, PadOrCrop)}
 _INTENSITY: Mapping[str, type] = {kind.step: kind for kind in (ZScore, Rescale)}
+
+# Ways to scale intensities, by the name the user gives. `Docs/first_results.md` shows what each is worth.
+NORMALISATIONS: Mapping[str, tuple[IntensityStep, ...]] = {
+    "zscore": (ZScore(clip=5.0),),
+    "zscore-rescale": (ZScore(clip=3.0), Rescale()),
+    "minmax": (ZScore(clip=None), Rescale()),  # what the paper says, taken literally
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +60,7 @@ class Pipeline:
 
     brain: FindBrain = field(default_factory=FindBrain)
     geometry: tuple[GeometricStep, ...] = (Reorient(), Respace(), CropToBrain())
-    intensity: tuple[IntensityStep, ...] = (ZScore(),)
+    intensity: tuple[IntensityStep, ...] = NORMALISATIONS["zscore"]
 
     @property
     def spacing_mm(self) -> Spacing | None:
@@ -73,7 +80,7 @@ class Pipeline:
         InputError : the case has no brain to see.
         """
         mask = self.brain.apply(case, on_event)
-        brain_mm = case.grid.world(np.argwhere(mask))
+        brain_mm = case.grid.world(outline(mask))
         grid = case.grid
         for step in self.geometry:
             grid = step.plan(grid, brain_mm)
@@ -103,9 +110,10 @@ class Pipeline:
             geometry = [restore(_GEOMETRY, data) for data in steps if data["step"] in _GEOMETRY]
             rest = [data for data in steps if data["step"] not in _BRAIN and data["step"] not in _GEOMETRY]
             intensity = [restore(_INTENSITY, data) for data in rest]
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, InputError) as error:
             raise ModelError(
-                f"The model's pre-processing cannot be done: {error}.", "Update TransferSeg, or get the model again."
+                f"The model's pre-processing cannot be done: {_reason(error)}.",
+                "Update TransferSeg, or get the model again.",
             ) from error
         return cls(brain[0] if brain else FindBrain("none"), tuple(geometry), tuple(intensity))
 
@@ -116,6 +124,12 @@ class Pipeline:
         for step in self.intensity:
             image = step.apply(image, brain)
         return np.where(brain, image, np.float32(0))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"there is no step {error}"
+    return (error.cause if isinstance(error, InputError) else str(error)).rstrip(".")
 
 
 def labels_on(grid: Grid, probabilities: NDArray[np.float32], source: Grid) -> NDArray[np.uint8]:

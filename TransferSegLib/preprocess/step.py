@@ -7,7 +7,7 @@ An intensity step changes values on that grid. Both are recorded in the model ca
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -23,7 +23,7 @@ class GeometricStep(Protocol):
     step: ClassVar[str]
 
     def plan(self, grid: Grid, brain_mm: NDArray[np.float64]) -> Grid:
-        """The next grid, from the one planned so far and the world coordinates (n, 3) of the brain's voxels."""
+        """The next grid, from the one planned so far and the world coordinates (n, 3) of the brain's outer voxels."""
 
 
 @runtime_checkable
@@ -48,7 +48,20 @@ def restore(kinds: Mapping[str, type], data: Mapping[str, Any]) -> Any:
     ------
     KeyError, TypeError : unknown step or parameter; the pipeline turns it into a message.
     """
+    kind = kinds[data["step"]]
     parameters = {
         key: tuple(value) if isinstance(value, list) else value for key, value in data.items() if key != "step"
     }
-    return kinds[data["step"]](**parameters)
+    for item in fields(kind):
+        if item.name in parameters and not _like(parameters[item.name], item.default):
+            raise TypeError(f"'{item.name}' of '{data['step']}' cannot be {data[item.name]!r}")
+    return kind(**parameters)
+
+
+def _like(value: Any, default: Any) -> bool:
+    """Whether ``value`` is of the kind that ``default`` is. A number may be missing (None) where no step needs it."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and len(value) == len(default) and all(map(_like, value, default))
+    if isinstance(default, float):
+        return value is None or type(value) in (int, float)
+    return type(value) is type(default)

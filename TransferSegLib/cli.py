@@ -1,0 +1,365 @@
+"""The ``transferseg`` command. Each command turns its arguments into one call of the library.
+
+Nothing heavy is imported before a command runs: ``transferseg --help`` is there at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .options import split_names, takes
+from .recipe import Recipe
+from .strategies import STRATEGIES
+from .terminal import Reporting, print_table, session
+
+if TYPE_CHECKING:
+    from .case import CaseFiles
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Adapt a pre-trained 3D U-Net to your own brain MRIs, and segment with it.",
+    epilog="Exit codes: 0 done, 1 some cases failed, 2 bad usage or input, 3 cancelled, 4 out of memory or disk.",
+)
+
+_SOURCE_HELP = "Model to start from: a name, a folder or a zip."
+_TRAINING_PANEL, _REPORT_PANEL = "How to train", "How to report"
+
+Dataset = Annotated[
+    str, typer.Argument(help="Folder in BraTS, nnU-Net/MSD or BIDS layout, folder of cases, or manifest CSV.")
+]
+Cases = Annotated[
+    list[str], typer.Argument(help="Case folders, datasets, or t1=a.nii.gz,t1c=b.nii.gz,t2=c.nii.gz,flair=d.nii.gz")
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Output folder.")]
+ModelName = Annotated[str, typer.Option("--model", "-m", help="Model: a name, a folder or a zip.")]
+Labels = Annotated[
+    str, typer.Option(help="What the labels mean: glioma, lesion, or a JSON file. Default: as the data tells.")
+]
+Channels = Annotated[str, typer.Option(help="Channels, comma-separated. Default: the source's, or t1,t1c,t2,flair.")]
+Spacing = Annotated[
+    float, typer.Option(show_default=False, help="Working voxel size in mm. Default: the source's, or 1.")
+]
+Normalise = Annotated[
+    str,
+    typer.Option(help="Scaling of intensities: zscore, zscore-rescale or minmax. Default: the source's, or zscore."),
+]
+Validation = Annotated[str, typer.Option(help="Cases that choose the best epoch: a share, or names, comma-separated.")]
+HeldOut = Annotated[str, typer.Option(help="Cases to test on in the end: a share, or names, comma-separated.")]
+Name = Annotated[str, typer.Option(help="Name of the model. Default: that of the output folder.")]
+Cache = Annotated[str, typer.Option(help="Folder for prepared cases. Default: the user's cache folder.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")]
+Licence = Annotated[str, typer.Option(help="Licence of the model, for its card.")]
+
+
+@app.command(epilog="Example: transferseg finetune my_cases --source ms-lesion --strategy all --out runs/first")
+@takes(Recipe, "recipe", _TRAINING_PANEL)
+@takes(Reporting, "reporting", _REPORT_PANEL)
+def finetune(
+    dataset: Dataset,
+    out: Out,
+    recipe: Recipe,
+    reporting: Reporting,
+    source: Annotated[str, typer.Option("--source", "-s", help=_SOURCE_HELP)] = "",
+    strategy: Annotated[
+        str, typer.Option(help="; ".join(f"{s.name}: {s.explanation}" for s in STRATEGIES.values()))
+    ] = "all",
+    labels: Labels = "",
+    channels: Channels = "",
+    spacing: Spacing = 0.0,
+    normalise: Normalise = "",
+    validation: Validation = "0.2",
+    held_out: HeldOut = "0",
+    name: Name = "",
+    cache: Cache = "",
+    resume: Resume = False,
+    licence: Licence = "Not stated: ask the maker.",
+) -> None:
+    """Adapt a model to annotated cases, and test it on held-out ones."""
+    _train(
+        reporting,
+        recipe,
+        dataset,
+        out,
+        source=source or None,
+        strategy=strategy,
+        labels=labels or None,
+        channels=split_names(channels) or None,
+        spacing=spacing or None,
+        normalise=normalise or None,
+        validation=_share_or_names(validation),
+        held_out=_share_or_names(held_out),
+        name=name or None,
+        cache=cache or None,
+        resume=resume,
+        licence=licence,
+    )
+
+
+@app.command(epilog="Example: transferseg pretrain ms_cases --labels lesion --patch 96 --out models/ms")
+@takes(Recipe, "recipe", _TRAINING_PANEL)
+@takes(Reporting, "reporting", _REPORT_PANEL)
+def pretrain(
+    dataset: Dataset,
+    out: Out,
+    recipe: Recipe,
+    reporting: Reporting,
+    labels: Labels = "",
+    channels: Channels = "",
+    spacing: Spacing = 0.0,
+    normalise: Normalise = "",
+    validation: Validation = "0.2",
+    held_out: HeldOut = "0",
+    name: Name = "",
+    cache: Cache = "",
+    resume: Resume = False,
+    licence: Licence = "Not stated: ask the maker.",
+) -> None:
+    """Train a source model from random weights."""
+    _train(
+        reporting,
+        recipe,
+        dataset,
+        out,
+        strategy="scratch",
+        labels=labels or None,
+        channels=split_names(channels) or None,
+        spacing=spacing or None,
+        normalise=normalise or None,
+        validation=_share_or_names(validation),
+        held_out=_share_or_names(held_out),
+        name=name or None,
+        cache=cache or None,
+        resume=resume,
+        licence=licence,
+    )
+
+
+@app.command(epilog="Example: transferseg segment brats/HGG --model glioma --out results --flips")
+@takes(Reporting, "reporting", _REPORT_PANEL)
+def segment(
+    cases: Cases,
+    model: ModelName,
+    out: Out,
+    reporting: Reporting,
+    flips: Annotated[bool, typer.Option("--flips", help="Average over the image and its mirror image.")] = False,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write the probability of each class.")
+    ] = False,
+    brats: Annotated[
+        bool, typer.Option("--brats", help="Write CASE.nii.gz with 1, 2, 4 for the BraTS portal.")
+    ] = False,
+    reference: Annotated[str, typer.Option(help="Channel whose grid the result gets. Default: flair.")] = "",
+    engine: Annotated[str, typer.Option(help="auto, torch or openvino.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    memory: Annotated[float, typer.Option(help="Memory to use at most, in GB. Default: most of what is free.")] = 0.0,
+) -> None:
+    """Segment cases; writes label maps on the grid of the images, and volumes.csv."""
+    with session(reporting) as (on_event, cancel):
+        from .events import Result
+        from .inference import InferenceOptions, segment_dataset
+        from .model import load_model
+
+        loaded = load_model(model)
+        options = InferenceOptions(flips, engine, device, precision, memory or None, reference or None, probabilities)
+        files = _cases(cases, loaded.card.channels)
+        _, failed = segment_dataset(files, loaded, out, options, brats, on_event, cancel)
+        on_event(Result({"written": len(files) - len(failed), "failed": len(failed), "folder": out}))
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: transferseg evaluate results brats --out metrics.csv")
+@takes(Reporting, "reporting", _REPORT_PANEL)
+def evaluate(
+    predicted: Annotated[Path, typer.Argument(help="Label map, or folder of label maps.")],
+    reference: Annotated[Path, typer.Argument(help="Label map, folder of label maps, or annotated dataset.")],
+    reporting: Reporting,
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV with a row a case; a summary comes beside it.")] = Path(
+        "metrics.csv"
+    ),
+    labels: Labels = "",
+) -> None:
+    """Compare label maps with reference label maps."""
+    with session(reporting) as (on_event, cancel):
+        from .datasets import find_dataset
+        from .errors import TransferSegError
+        from .evaluation import evaluate as compare
+        from .pairing import pair_labels
+        from .schemes import choose_scheme
+
+        try:
+            known = find_dataset(reference).scheme if reference.is_dir() else None
+        except TransferSegError:  # a plain folder of label maps
+            known = None
+        pairs = pair_labels(predicted, reference)
+        scheme = choose_scheme(labels or None, known, [pair.reference for pair in pairs])
+        result = compare(predicted, reference, scheme, out, on_event, cancel)
+    if not reporting.events and result.rows:
+        print_table(result.to_table())
+    if result.failed:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: transferseg preprocess brats/HGG --spacing 2 --out prepared")
+@takes(Reporting, "reporting", _REPORT_PANEL)
+def preprocess(
+    cases: Cases,
+    out: Out,
+    reporting: Reporting,
+    model: Annotated[str, typer.Option("--model", "-m", help="Prepare as for this model.")] = "",
+    spacing: Spacing = 0.0,
+    normalise: Normalise = "",
+    channels: Channels = "",
+) -> None:
+    """Write what the network would see of each case."""
+    with session(reporting) as (on_event, cancel):
+        from .prepare import prepare_images
+
+        failed = prepare_images(
+            lambda wanted: _cases(cases, wanted),
+            out,
+            model or None,
+            spacing or None,
+            normalise or None,
+            split_names(channels) or None,
+            on_event,
+            cancel,
+        )
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: transferseg demo --out demo")
+@takes(Reporting, "reporting", _REPORT_PANEL)
+def demo(out: Out = Path("demo"), *, reporting: Reporting) -> None:
+    """The whole story in minutes, on phantom patients it makes itself."""
+    with session(reporting) as (on_event, cancel):
+        from .demo import run_demo
+
+        table = run_demo(out, on_event, cancel)
+    if not reporting.events:
+        print_table(table)
+        print(f"Figure: {out / 'demo.png'}")
+
+
+models = typer.Typer(no_args_is_help=True, help="Models: list, show, install, export, verify.", rich_markup_mode="rich")
+app.add_typer(models, name="models")
+
+Source = Annotated[str, typer.Argument(help="Model: a name, a folder or a zip.")]
+
+
+@models.command("list")
+def list_() -> None:
+    """Shipped and installed models; damaged ones with the reason."""
+    with session(Reporting()):
+        from .registry import list_models, models_folder
+
+        rows = [[e.name, e.version, e.origin, e.problem or e.title] for e in list_models()]
+        if rows:
+            print_table([["name", "version", "origin", "title"], *rows])
+        else:
+            print(f"No models yet. Install one with: transferseg models install FOLDER  (into {models_folder()})")
+
+
+@models.command()
+def show(model: Source) -> None:
+    """The card of a model, as text."""
+    with session(Reporting()):
+        from .model import load_model
+        from .readme import render_readme
+
+        print(render_readme(load_model(model).card))
+
+
+@models.command()
+def install(
+    model: Source,
+    name: Annotated[str, typer.Option(help="Another name for it.")] = "",
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an installed model of this name.")] = False,
+) -> None:
+    """Copy a model into your models folder, so that it can be used by name."""
+    with session(Reporting()):
+        from .registry import install_model
+
+        entry = install_model(model, name or None, replace)
+        print(f"Installed {entry.name} in {entry.path}")
+
+
+@models.command()
+def export(
+    model: Source, out: Annotated[Path, typer.Argument(help="Folder, or FILE.zip, or FILE.onnx for other programs.")]
+) -> None:
+    """Write a model to give away."""
+    with session(Reporting()):
+        from .registry import export_model
+
+        if out.suffix.lower() == ".onnx":
+            from .engines import export_onnx
+            from .model import load_model
+
+            print(export_onnx(load_model(model), out))
+        else:
+            print(export_model(model, out))
+
+
+@models.command()
+def verify(model: Source) -> None:
+    """Check a model: its card, its hash, its tensors."""
+    with session(Reporting()):
+        from .model import verify_model
+        from .registry import find_model
+
+        for line in verify_model(find_model(model)):
+            print(f"ok  {line}")
+
+
+@models.command()
+def rename(model: Source, name: Annotated[str, typer.Argument(help="The new name.")]) -> None:
+    """Rename an installed model."""
+    with session(Reporting()):
+        from .registry import rename_model
+
+        print(f"Renamed to {rename_model(model, name).name}")
+
+
+@models.command()
+def remove(model: Source) -> None:
+    """Delete an installed model."""
+    with session(Reporting()):
+        from .registry import remove_model
+
+        remove_model(model)
+        print(f"Removed {model}")
+
+
+def _train(reporting: Reporting, recipe: Recipe, dataset: str, out: Path, **options: Any) -> None:
+    with session(reporting) as (on_event, cancel):
+        from .runs import fine_tune
+
+        run = fine_tune(dataset, out, recipe=recipe, on_event=on_event, cancel=cancel, **options)
+    if run.held_out is not None and not reporting.events:
+        print_table(run.held_out.to_table())
+    if run.cancelled:
+        raise typer.Exit(3)
+
+
+def _cases(texts: Sequence[str], channels: Sequence[str]) -> list[CaseFiles]:
+    from .datasets import parse_case
+
+    return [case for text in texts for case in parse_case(text, channels).cases]
+
+
+def _share_or_names(text: str) -> float | tuple[str, ...]:
+    try:
+        return float(text)
+    except ValueError:
+        return split_names(text)

@@ -1,0 +1,56 @@
+"""Options declared once, as fields of a dataclass, and given to every command that takes them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Annotated, Any, TypeVar, cast, get_type_hints
+
+import typer
+
+T = TypeVar("T")
+
+
+def takes(kind: type[Any], parameter: str, panel: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Give a command an option for each field of the dataclass ``kind``; it receives them as one ``parameter``.
+
+    A field of the type ``tuple[str, ...]`` is a comma-separated list, for which ``none`` is empty.
+    """
+
+    def decorate(command: Callable[..., T]) -> Callable[..., T]:
+        own = [item for item in inspect.signature(command, eval_str=True).parameters.values() if item.name != parameter]
+        hints = get_type_hints(kind)
+        added = [_option(item, hints[item.name], panel) for item in fields(kind)]
+        listed = {item.name for item in fields(kind) if hints[item.name] == tuple[str, ...]}
+
+        @functools.wraps(command)
+        def run(**given: Any) -> T:
+            values = {item.name: given.pop(item.name) for item in added}
+            for name in listed:
+                values[name] = split_names(values[name])
+            return command(**given, **{parameter: kind(**values)})
+
+        signature = inspect.Signature([*own, *added])
+        run.__signature__ = signature  # type: ignore[attr-defined]
+        run.__annotations__ = {item.name: item.annotation for item in signature.parameters.values()}
+        return run
+
+    return decorate
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """The names in a comma-separated list; ``none`` or nothing is an empty one."""
+    return tuple(name.strip() for name in text.split(",") if name.strip() not in ("", "none"))
+
+
+def _option(item: Any, hint: Any, panel: str) -> inspect.Parameter:
+    default, kind = item.default, cast(Any, hint)
+    if hint == tuple[str, ...]:
+        default, kind = ",".join(item.default), str
+    help = str(item.metadata["help"])
+    # A flag is an option without a "--no-..." twin.
+    declared = [f"--{item.name.replace('_', '-')}"] if kind is bool else []
+    annotation: Any = Annotated[kind, typer.Option(*declared, help=help, rich_help_panel=panel)]
+    return inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
