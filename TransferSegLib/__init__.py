@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .case import CaseFiles, load_case
-    from .datasets import find_cases, find_dataset
+    from .datasets import Dataset, find_cases
     from .errors import TransferSegError
     from .evaluation import evaluate
     from .events import CancelToken
@@ -34,8 +34,8 @@ __version__ = "0.1.0"
 _MODULES = {
     "CaseFiles": "case",
     "load_case": "case",
+    "Dataset": "datasets",
     "find_cases": "datasets",
-    "find_dataset": "datasets",
     "TransferSegError": "errors",
     "evaluate": "evaluation",
     "CancelToken": "events",
@@ -71,6 +71,7 @@ __all__ = [
     "STRATEGIES",
     "CancelToken",
     "CaseFiles",
+    "Dataset",
     "InferenceOptions",
     "LabelScheme",
     "Model",
@@ -84,7 +85,6 @@ __all__ = [
     "evaluate",
     "export_model",
     "find_cases",
-    "find_dataset",
     "fine_tune",
     "install_model",
     "list_models",

@@ -190,14 +190,14 @@ def evaluate(
 ) -> None:
     """Compare label maps with reference label maps."""
     with session(reporting) as (on_event, cancel):
-        from .datasets import find_dataset
+        from .datasets import find_cases
         from .errors import TransferSegError
         from .evaluation import evaluate as compare
         from .pairing import pair_labels
         from .schemes import choose_scheme
 
         try:
-            known = find_dataset(reference).scheme if reference.is_dir() else None
+            known = find_cases(reference).scheme if reference.is_dir() else None
         except TransferSegError:  # a plain folder of label maps
             known = None
         pairs = pair_labels(predicted, reference)

@@ -72,6 +72,12 @@ class Dataset:
                 )
         object.__setattr__(self, "cases", tuple(sorted(self.cases, key=lambda case: case.name)))
 
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __iter__(self) -> Iterator[CaseFiles]:
+        return iter(self.cases)
+
     def select(self, names: Iterable[str]) -> Dataset:
         """The dataset with the cases of these names only.
 
@@ -86,7 +92,7 @@ class Dataset:
         return replace(self, cases=tuple(case for case in self.cases if case.name in wanted))
 
 
-def find_dataset(path: str | Path, channels: Sequence[str] = CHANNELS) -> Dataset:
+def find_cases(path: str | Path, channels: Sequence[str] = CHANNELS) -> Dataset:
     """Recognise the layout of a folder or manifest CSV and find its cases.
 
     Parameters
@@ -119,23 +125,18 @@ def find_dataset(path: str | Path, channels: Sequence[str] = CHANNELS) -> Datase
     return dataset
 
 
-def find_cases(path: str | Path) -> list[CaseFiles]:
-    """The cases of :func:`find_dataset`."""
-    return list(find_dataset(path).cases)
-
-
 def parse_case(text: str, channels: Sequence[str] = CHANNELS) -> Dataset:
-    """Read the argument CASE of the command: a path for :func:`find_dataset`, or ``t1=a.nii.gz,t1c=b.nii.gz,...``.
+    """Read the argument CASE of the command: a path for :func:`find_cases`, or ``t1=a.nii.gz,t1c=b.nii.gz,...``.
 
     Besides channels there may be ``label=`` and ``name=``. Without a name the case is called after what the names of
     its files share, or else after their folder.
 
     Raises
     ------
-    InputError : a file is missing, a channel is given twice, or what :func:`find_dataset` raises.
+    InputError : a file is missing, a channel is given twice, or what :func:`find_cases` raises.
     """
     if not re.match(r"\s*\w+\s*=", text) or os.path.exists(text):
-        return find_dataset(text, channels)
+        return find_cases(text, channels)
     found: Found = {}
     name = ""
     # A comma belongs to the path unless a key follows it.

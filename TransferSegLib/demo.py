@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .case import load_case
-from .datasets import find_dataset
+from .datasets import find_cases
 from .errors import DependencyError, InputError
 from .events import CancelToken, Message, OnEvent, Progress, Result, Warning, ignore
 from .figures import add_class_legend, new_figure, plot_curves, plot_overlay, save_figure
@@ -94,7 +94,7 @@ def _draw(runs: Mapping[str, Run], data: Path, path: Path) -> Path:
     axes[0, len(GLIOMA.regions)].legend(handles, names, loc="center", frameon=False)
     for free in axes[0, len(GLIOMA.regions) :]:
         free.set_axis_off()
-    case = find_dataset(data).select([_HELD_OUT[0]]).cases[0]
+    case = find_cases(data).select([_HELD_OUT[0]]).cases[0]
     truth = load_case(case, scheme=GLIOMA)
     assert truth.label is not None
     grid = truth.grid.reoriented()

@@ -65,7 +65,7 @@ def _torch_engine(network: UNet, device: torch.device, precision: torch.dtype) -
     channels_last(network)
 
     def run(image: NDArray[np.float32]) -> NDArray[np.float32]:
-        batch = to_input(torch.from_numpy(np.ascontiguousarray(image)), device)
+        batch = to_input(torch.from_numpy(np.require(image, requirements="CW")), device)
         check_input_shape(network, tuple(batch.shape))
         with memory_errors(_OUT_OF_MEMORY), torch.inference_mode(), autocast(device, precision):
             logits: Tensor = network(batch)

@@ -55,10 +55,12 @@ def weighted_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor, mask
     logits : (F, i, j, k).
     target : (i, j, k) labels 0..F-1, int64.
     weights : (F,).
-    mask : (i, j, k) bool, the voxels that count; None: all.
+    mask : (i, j, k) bool, the voxels that count; None: all. If there is none the loss is 0.
     """
     if mask is not None:
         logits, target = logits[:, mask], target[mask]
+    if not target.numel():
+        return 0 * logits.float().sum()
     return functional.cross_entropy(logits.float().reshape(1, len(weights), -1), target.reshape(1, -1), weights)
 
 

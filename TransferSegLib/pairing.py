@@ -29,7 +29,7 @@ def pair_labels(predicted: Path, reference: Path, on_event: OnEvent = ignore) ->
 
     Two files are one pair. In a folder, predicted files are named after their cases. The reference is then a folder of
     label files named alike (an ending such as ``-seg`` or ``_pred`` may differ), or a dataset in any layout that
-    ``find_dataset`` knows. Files without a partner are named in a warning.
+    ``find_cases`` knows. Files without a partner are named in a warning.
 
     Returns
     -------
@@ -87,10 +87,10 @@ def _references(path: Path, predicted: Mapping[str, Path]) -> dict[str, Path]:
     direct = _label_files(path) if path.is_dir() else {}
     if direct and _match(predicted, direct):
         return direct
-    from .datasets import find_dataset
+    from .datasets import find_cases
 
     try:
-        cases = find_dataset(path).cases
+        cases = find_cases(path).cases
     except InputError:
         if direct:
             return direct

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from .case import CHANNELS, CaseFiles
-from .datasets import Dataset, find_dataset
+from .datasets import Dataset, find_cases
 from .errors import InputError
 from .events import OnEvent, Warning, ignore
 from .labels import LabelScheme
 from .model import Model
-from .preprocess import Pipeline
-from .preprocess.pipeline import NORMALISATIONS
+from .preprocess import NORMALISATIONS, Pipeline
 from .preprocess.respace import Respace
 from .recipe import Recipe
 from .schemes import choose_scheme
@@ -47,6 +47,17 @@ class Plan:
             "classes": len(self.scheme),
             "base_filters": parent.base_filters if parent else 4,
             "steps": parent.steps if parent else 4,
+        }
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a run to go on, besides its recipe and its cases; JSON data."""
+        return {
+            "strategy": self.strategy.name,
+            "source": self.parent.sha256 if self.parent else None,
+            "channels": self.channels,
+            "labels": self.scheme.to_dict()["classes"],
+            "pre-processing": self.pipeline.to_card(),
         }
 
 
@@ -94,7 +105,7 @@ def _annotated(
 ) -> tuple[list[CaseFiles], LabelScheme | None]:
     """The cases with label maps, and what the layout says the labels mean."""
     if isinstance(dataset, str | Path):
-        dataset = find_dataset(dataset)
+        dataset = find_cases(dataset)
     every = list(dataset.cases if isinstance(dataset, Dataset) else dataset)
     cases = [case for case in every if case.label is not None]
     if not cases:

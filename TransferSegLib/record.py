@@ -30,7 +30,7 @@ PAPER = (
 
 
 # The metrics of the held-out cases that stand on the card.
-_ON_CARD = ("dice", "sensitivity", "hd95_mm", "volume_difference_ml", "lesion_f1")
+_ON_CARD = ("dice", "sensitivity", "hd95_mm", "volume_difference_ml", "lesion_f1", "pr_auc")
 
 
 @dataclass(frozen=True)

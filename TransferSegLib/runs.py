@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from .announcement import announce
 from .cache import default_cache, prepare_cases
 from .case import CaseFiles, load_case
+from .checkpoint import load_checkpoint
 from .datasets import Dataset
 from .device import choose_device
 from .distributed import World, join_world
@@ -22,7 +23,7 @@ from .evaluation import Evaluation, case_rows
 from .events import CancelToken, Message, OnEvent, Result, ignore, track
 from .inference import InferenceOptions, Segmenter
 from .labels import LabelScheme
-from .metrics import score_case
+from .metrics import pr_auc, score_case
 from .model import Model, load_model, save_model
 from .network import UNet
 from .plan import Plan, make_plan
@@ -120,7 +121,17 @@ def fine_tune(
         before = tensor_hash(network, frozen)
         on_event(Message("plan", announce(plan, network, origins, training, validating)))
         result = train(
-            network, training, validating, plan.scheme, recipe, out / CHECKPOINT, resume, on_event, cancel, world
+            network,
+            training,
+            validating,
+            plan.scheme,
+            recipe,
+            out / CHECKPOINT,
+            resume,
+            on_event,
+            cancel,
+            world,
+            plan.identity,
         )
         network.load_state_dict(result.weights)
         after = tensor_hash(network, frozen)
@@ -154,18 +165,21 @@ def score_cases(
 ) -> Evaluation:
     """Segment annotated cases that the model has not seen and score them on their original grids.
 
-    Writes the label maps, ``metrics.csv`` and ``metrics_summary.csv`` into ``out``.
+    Writes the label maps, ``metrics.csv`` and ``metrics_summary.csv`` into ``out``. A model with one foreground class
+    is scored by its probabilities too: ``pr_auc`` of each case.
     """
-    segmenter = Segmenter(model, options)
+    segmenter = Segmenter(model, replace(options or InferenceOptions(), probabilities=model.scheme.binary))
     rows = []
     for case in track(cases, "test", len(cases), on_event, cancel or CancelToken()):
         result = segmenter(case, on_event=on_event)
-        result.save(out / f"{case.name}.nii.gz")
+        replace(result, probabilities={}).save(out / f"{case.name}.nii.gz")
         truth = load_case(case, segmenter.channels, segmenter.scheme)
         assert truth.label is not None
         scores = score_case(
             result.labels.data, truth.label, segmenter.scheme, truth.grid.spacing, lesions=segmenter.scheme.binary
         )
+        for region, volume in result.probabilities.items():
+            scores[region]["pr_auc"] = pr_auc(volume.data, truth.label == 1)
         rows += case_rows(case.name, scores)
     evaluation = Evaluation.of(rows)
     evaluation.save(out)
@@ -174,9 +188,12 @@ def score_cases(
 
 def _check_folder(out: Path, resume: bool) -> None:
     if resume:
+        load_checkpoint(out / CHECKPOINT)  # that it cannot be used is told now, not when all cases are prepared
         return
     if (out / "model").exists():
-        raise InputError(f"{out} holds a finished run.", "Choose another --out.")
+        raise InputError(
+            f"{out} holds a run already.", "Choose another --out. If that run was stopped, add --resume to go on."
+        )
     if (out / CHECKPOINT).exists():
         raise InputError(f"{out} holds a run that was stopped.", "Add --resume to go on, or choose another --out.")
 

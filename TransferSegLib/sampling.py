@@ -37,7 +37,7 @@ def draw_sample(case: Prepared, patch: int, multiple: int, seed: Sequence[int]) 
     Parameters
     ----------
     patch : side of the cube in voxels; 0: the whole case. A side of the case that is shorter is padded.
-    multiple : sides of the whole case are padded to a multiple of this.
+    multiple : the sides are rounded up to a multiple of this.
     seed : numbers that name this sample.
     """
     assert case.label is not None
@@ -47,6 +47,7 @@ def draw_sample(case: Prepared, patch: int, multiple: int, seed: Sequence[int]) 
         size = [-(-side // multiple) * multiple for side in shape]
     else:
         centre = _patch_centre(case.label, case.brain, np.random.default_rng(seed))
+        patch = -(-patch // multiple) * multiple
         size = [patch] * 3
         start = [
             int(np.clip(middle - patch // 2, 0, max(0, side - patch)))

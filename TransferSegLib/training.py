@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,6 +72,7 @@ def train(
     on_event: OnEvent = ignore,
     cancel: CancelToken | None = None,
     world: World | None = None,
+    identity: Mapping[str, Any] | None = None,
 ) -> Training:
     """Train ``network`` in place; layers that are frozen stay as they are.
 
@@ -85,15 +87,19 @@ def train(
     checkpoint : written after every epoch; None: no checkpoint.
     resume : go on from ``checkpoint``.
     world : the processes that train together, see :func:`distributed.join_world`; None: this one.
+    identity : what else must be the same for a run to go on, for instance its source; JSON data.
 
     Raises
     ------
-    InputError : a class has no voxel in the training cases, or the checkpoint belongs to another run.
+    InputError : a class has no voxel in the training cases, the checkpoint belongs to another run, or the training
+        diverged.
     Cancelled : stopped before the first epoch was finished.
     ResourceError : memory or disk ran out.
     """
     device = choose_device(recipe.device)
-    trainer = _Trainer(network.to(device), training, validation, scheme, recipe, device, world or World(), on_event)
+    trainer = _Trainer(
+        network.to(device), training, validation, scheme, recipe, device, world or World(), on_event, identity or {}
+    )
     with memory_errors(OUT_OF_MEMORY):
         return trainer.run(checkpoint, resume, cancel or CancelToken())
 
@@ -109,6 +115,7 @@ class _Trainer:
         device: torch.device,
         world: World,
         on_event: OnEvent,
+        identity: Mapping[str, Any],
     ) -> None:
         channels_last(network)
         self.network = network
@@ -117,6 +124,7 @@ class _Trainer:
         self.precision = choose_precision(recipe.precision, device)
         self.world = world
         self.on_event: OnEvent = on_event if world.leads else ignore
+        self.identity = identity
         self.names: dict[Tensor, str] = {p: name for name, p in network.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
             list(self.names), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=True
@@ -169,8 +177,9 @@ class _Trainer:
             )
         values = {"loss": float(np.mean(losses)), "learning_rate": self.optimizer.param_groups[0]["lr"]}
         values |= validate(self.network, self.validation, self.scheme, self.device, self.precision)
-        reached = score(values, self.scheme) if self.validation else float(epoch)
-        if reached > self.state.best_score or not self.state.best:
+        # Without validation cases, or when none of them has a lesion, there is no score: the last epoch is taken.
+        reached = score(values, self.scheme) if self.validation else math.nan
+        if math.isnan(reached) or reached > self.state.best_score:
             self.state.best_score, self.state.best_epoch = reached, epoch + 1
             self.state.best = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
         self.state.epoch = epoch + 1
@@ -198,6 +207,11 @@ class _Trainer:
         self._share_step(norms, [total, stop])
         if stop:
             raise Cancelled()
+        if not math.isfinite(total):
+            raise InputError(
+                f"The training diverged: its loss is no number any more in epoch {self.state.epoch + 1}.",
+                "Start again with a smaller --learning-rate.",
+            )
         self.optimizer.step()
         return float(total)
 
@@ -324,15 +338,17 @@ class _Trainer:
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a run to go on; plain JSON data."""
-        same = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self.recipe).items()}
-        return {
-            **same,
+        identity = {
+            **asdict(self.recipe),
+            **self.identity,
             "device": self.device.type,
             "precision": str(self.precision),
             "training cases": [case.name for case in self.training],
             "validation cases": [case.name for case in self.validation],
             "trained layers": sorted(self.names.values()),
         }
+        plain: dict[str, Any] = json.loads(json.dumps(identity))
+        return plain
 
     def _result(self, cancelled: bool) -> Training:
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.state.best.items()}

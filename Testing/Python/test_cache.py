@@ -40,7 +40,7 @@ def pipeline(spacing: float = SPACING_MM) -> Pipeline:
 @pytest.fixture
 def case(tmp_path: Path) -> CaseFiles:
     write_case(tmp_path / "data" / "Brats18_A_1", seed=1)
-    return find_cases(tmp_path / "data")[0]
+    return find_cases(tmp_path / "data").cases[0]
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_a_case_that_was_moved_and_renamed_is_found(case: CaseFiles, tmp_path: P
     prepare(case, tmp_path / "cache")
     write_case(tmp_path / "elsewhere" / "Brats18_B_7", seed=1)
     shutil.rmtree(tmp_path / "data")
-    found = prepare(find_cases(tmp_path / "elsewhere")[0], tmp_path / "cache")
+    found = prepare(find_cases(tmp_path / "elsewhere").cases[0], tmp_path / "cache")
     assert found.name == "Brats18_B_7"
     assert made == ["Brats18_A_1"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from TransferSegLib.case import load_case
-from TransferSegLib.datasets import Dataset, find_cases, find_dataset, parse_case
+from TransferSegLib.datasets import Dataset, find_cases, parse_case
 from TransferSegLib.errors import InputError
 from TransferSegLib.labels import GLIOMA, LESION
 
@@ -38,7 +38,7 @@ def make_brats(folder: Path, names: tuple[str, ...] = BRATS_OLD, sep: str = "_",
 
 def error_of(path: Path | str) -> tuple[str, str]:
     with pytest.raises(InputError) as caught:
-        find_dataset(path)
+        find_cases(path)
     return caught.value.cause, caught.value.remedy
 
 
@@ -48,7 +48,7 @@ def error_of(path: Path | str) -> tuple[str, str]:
 def test_brats_2018_has_the_grade_in_the_folder_and_the_visit_in_the_name(tmp_path: Path) -> None:
     make_brats(tmp_path / "HGG" / "Brats18_TCIA02_370_1")
     make_brats(tmp_path / "LGG" / "Brats18_2013_0_1")
-    dataset = find_dataset(tmp_path)
+    dataset = find_cases(tmp_path)
     assert (dataset.root, dataset.layout, dataset.scheme) == (tmp_path, "brats", GLIOMA)
     low, high = dataset.cases
     assert (low.name, low.patient, low.group) == ("Brats18_2013_0_1", "Brats18_2013_0", "LGG")
@@ -74,7 +74,7 @@ def test_brats_2020_has_the_grade_in_name_mapping(tmp_path: Path) -> None:
     )
     write(root / "survival_info.csv", "Brats20ID,Age\nBraTS20_Training_001,60\n")
     for start in (tmp_path, root):
-        dataset = find_dataset(start)
+        dataset = find_cases(start)
         assert (dataset.layout, dataset.scheme) == ("brats", GLIOMA)
         assert [case.group for case in dataset.cases] == ["HGG", "LGG", ""]
         assert [case.patient for case in dataset.cases] == [case.name for case in dataset.cases]
@@ -84,13 +84,13 @@ def test_the_label_map_of_brats_2020_case_355_is_found_by_its_odd_name(tmp_path:
     folder = tmp_path / "BraTS20_Training_355"
     make_brats(folder, BRATS_OLD[:4], ending=".nii")
     touch(folder / "W39_1998.09.19_Segm.nii")
-    assert find_cases(tmp_path)[0].label == folder / "W39_1998.09.19_Segm.nii"
+    assert find_cases(tmp_path).cases[0].label == folder / "W39_1998.09.19_Segm.nii"
 
 
 def test_brats_2023_visits_belong_to_one_patient(tmp_path: Path) -> None:
     make_brats(tmp_path / "BraTS-GLI-00002-000", BRATS_NEW, "-")
     make_brats(tmp_path / "BraTS-GLI-00002-001", BRATS_NEW[:4], "-")
-    dataset = find_dataset(tmp_path)
+    dataset = find_cases(tmp_path)
     assert (dataset.layout, dataset.scheme) == ("brats", GLIOMA)
     assert [case.name for case in dataset.cases] == ["BraTS-GLI-00002-000", "BraTS-GLI-00002-001"]
     assert {case.patient for case in dataset.cases} == {"BraTS-GLI-00002"}
@@ -100,24 +100,24 @@ def test_brats_2023_visits_belong_to_one_patient(tmp_path: Path) -> None:
 
 def test_brats_2021_has_no_visits(tmp_path: Path) -> None:
     make_brats(tmp_path / "BraTS2021_00000")
-    assert find_cases(tmp_path)[0].patient == "BraTS2021_00000"
+    assert find_cases(tmp_path).cases[0].patient == "BraTS2021_00000"
 
 
 def test_one_brats_case_folder_is_a_dataset_of_one(tmp_path: Path) -> None:
     make_brats(tmp_path / "HGG" / "Brats18_2013_2_1")
-    dataset = find_dataset(tmp_path / "HGG" / "Brats18_2013_2_1")
+    dataset = find_cases(tmp_path / "HGG" / "Brats18_2013_2_1")
     assert dataset.layout == "brats"
     assert [(case.name, case.group) for case in dataset.cases] == [("Brats18_2013_2_1", "HGG")]
 
 
 def test_label_values_are_not_taken_for_glioma_without_the_name_of_brats(tmp_path: Path) -> None:
     make_brats(tmp_path / "ms_01")
-    assert (find_dataset(tmp_path).layout, find_dataset(tmp_path).scheme) == ("folders", None)
+    assert (find_cases(tmp_path).layout, find_cases(tmp_path).scheme) == ("folders", None)
 
 
 def test_pediatric_brats_gives_its_values_another_meaning(tmp_path: Path) -> None:
     make_brats(tmp_path / "BraTS-PED-00001-000", BRATS_NEW, "-")
-    assert (find_dataset(tmp_path).layout, find_dataset(tmp_path).scheme) == ("brats", None)
+    assert (find_cases(tmp_path).layout, find_cases(tmp_path).scheme) == ("brats", None)
 
 
 # BIDS
@@ -140,7 +140,7 @@ def test_bids_sessions_are_cases_and_subjects_are_patients(tmp_path: Path) -> No
     touch(tmp_path / "derivatives" / "fast" / "sub-02" / "anat" / "sub-02_label-GM_probseg.nii.gz")
     write(tmp_path / "participants.tsv", "participant_id\tage\tgroup\nsub-01\t30\tRRMS\nsub-02\t40\tn/a\n")
 
-    dataset = find_dataset(tmp_path)
+    dataset = find_cases(tmp_path)
     assert (dataset.layout, dataset.scheme) == ("bids", None)
     assert [(case.name, case.patient, case.group, case.label) for case in dataset.cases] == [
         ("sub-01_ses-01", "sub-01", "RRMS", first),
@@ -177,7 +177,7 @@ def test_a_manifest_names_the_files(tmp_path: Path, separator: str, encoding: st
         ["adam", "Jürgen 1\\a b.nii.gz", str(absolute), "", "", "", ""],
     ]
     text = "\n".join(separator.join(row) for row in rows)
-    dataset = find_dataset(write(tmp_path / "fälle neu.csv", text, encoding))
+    dataset = find_cases(write(tmp_path / "fälle neu.csv", text, encoding))
     assert (dataset.layout, dataset.scheme) == ("manifest", None)
     adam, zoe = dataset.cases
     assert zoe.channels == {"t1": tmp_path / "Jürgen 1" / "a b.nii.gz", "t1_swi": tmp_path / "swi.mha"}
@@ -223,7 +223,7 @@ def test_case_folders_hold_files_named_after_their_channels(tmp_path: Path) -> N
     root = tmp_path / "Fälle aus Köln"
     for patient in ("patient 2", "Jürgen"):
         touch(*(root / patient / f"{name}.nii.gz" for name in (*MODALITIES, "lesions", "brainmask")))
-    dataset = find_dataset(root)
+    dataset = find_cases(root)
     assert (dataset.layout, dataset.scheme) == ("folders", None)
     assert [case.name for case in dataset.cases] == ["Jürgen", "patient 2"]
     assert dataset.cases[0].channels == {name: root / "Jürgen" / f"{name}.nii.gz" for name in MODALITIES}
@@ -291,7 +291,7 @@ def test_header_and_data_of_an_analyze_pair_are_one_image(tmp_path: Path) -> Non
 
 def test_other_channels_are_found_when_asked_for(tmp_path: Path) -> None:
     touch(*(tmp_path / "p1" / f"p1_{name}.nii" for name in ("t1", "dwi_to_t1", "T2_star", "flair")))
-    (case,) = find_dataset(tmp_path, ("t1", "dwi", "star", "t2_star")).cases
+    (case,) = find_cases(tmp_path, ("t1", "dwi", "star", "t2_star")).cases
     assert {channel: file.stem for channel, file in case.channels.items()} == {
         "t1": "p1_t1",
         "dwi": "p1_dwi_to_t1",
@@ -377,7 +377,7 @@ def test_two_cases_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_select_keeps_the_named_cases_and_refuses_unknown_ones(tmp_path: Path) -> None:
     for name in ("Brats18_2013_2_1", "Brats18_2013_3_1", "Brats18_2013_4_1"):
         make_brats(tmp_path / name)
-    dataset = find_dataset(tmp_path)
+    dataset = find_cases(tmp_path)
     chosen = dataset.select(["Brats18_2013_4_1", "Brats18_2013_2_1"])
     assert chosen == Dataset(tmp_path, "brats", (dataset.cases[0], dataset.cases[2]), GLIOMA)
     with pytest.raises(InputError, match=r"has no case x, y\. Check the names\.") as caught:
@@ -430,7 +430,7 @@ def test_paths_of_windows_are_understood(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_folder_is_a_case_too_even_with_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path / "run=3" / "t1.nii")
     monkeypatch.chdir(tmp_path)
-    assert parse_case("run=3") == parse_case(str(tmp_path / "run=3")) == find_dataset("run=3")
+    assert parse_case("run=3") == parse_case(str(tmp_path / "run=3")) == find_cases("run=3")
 
 
 @pytest.mark.parametrize(

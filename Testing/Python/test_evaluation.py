@@ -254,7 +254,7 @@ def test_the_reference_may_be_a_dataset(tmp_path, monkeypatch):
     label = write(tmp_path / "data" / "HGG" / "a" / "a_truth.nii.gz", cube())
     case = types.SimpleNamespace(name="a", label=label)
     without = types.SimpleNamespace(name="b", label=None)
-    found = types.SimpleNamespace(find_dataset=lambda path: types.SimpleNamespace(cases=(case, without)))
+    found = types.SimpleNamespace(find_cases=lambda path: types.SimpleNamespace(cases=(case, without)))
     monkeypatch.setitem(sys.modules, "TransferSegLib.datasets", found)
     predicted = write_folder(tmp_path / "p", a=cube(), b=cube())
     assert names(pair_labels(predicted, tmp_path / "data")) == [("a", "a.nii.gz", "a_truth.nii.gz")]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from TransferSegLib.datasets import find_cases, find_dataset
+from TransferSegLib.datasets import find_cases, find_cases
 from TransferSegLib.errors import InputError
 from TransferSegLib.labels import LESION
 
@@ -42,7 +42,7 @@ NNUNET = {
 
 def error_of(path: Path | str) -> tuple[str, str]:
     with pytest.raises(InputError) as caught:
-        find_dataset(path)
+        find_cases(path)
     return caught.value.cause, caught.value.remedy
 
 
@@ -55,7 +55,7 @@ def test_nnunet_channels_and_classes_come_from_dataset_json(tmp_path: Path) -> N
     }
     make_nnunet(tmp_path, info, ("b", "a"))
     touch(tmp_path / "labelsTr" / "a.nrrd", tmp_path / "imagesTr" / "notes.txt", tmp_path / "imagesTs" / "c_0000.nrrd")
-    dataset = find_dataset(tmp_path)
+    dataset = find_cases(tmp_path)
     a, b = dataset.cases
     assert (dataset.layout, a.name, b.name) == ("nnunet", "a", "b")
     assert list(a.channels.items()) == [
@@ -70,7 +70,7 @@ def test_nnunet_channels_and_classes_come_from_dataset_json(tmp_path: Path) -> N
 
 def test_nnunet_1_has_names_by_value(tmp_path: Path) -> None:
     make_nnunet(tmp_path, {"modality": {"0": "FLAIR", "1": "t1gd"}, "labels": {"0": "background", "1": "lesion"}})
-    dataset = find_dataset(tmp_path)
+    dataset = find_cases(tmp_path)
     assert list(dataset.cases[0].channels) == ["flair", "t1c"]
     assert dataset.scheme is not None
     assert dataset.scheme.names == LESION.names

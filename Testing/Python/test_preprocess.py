@@ -61,9 +61,9 @@ class TestFindBrain:
 
     def test_the_brain_is_where_any_channel_has_it(self):
         left, right = self.head.copy(), self.head.copy()
-        left[8:], right[:10] = False, False
+        left[12:], right[:8] = False, False
         mask, _ = self.found(textured(left), textured(right, 1, background=-3))
-        np.testing.assert_array_equal(mask, left | right | np.zeros_like(left))
+        np.testing.assert_array_equal(mask, self.head)
 
     def test_holes_are_filled(self):
         ventricle = ball(RAS, (0, 0, 0), 3)
@@ -374,7 +374,7 @@ class TestThereAndBack:
         assert back.shape == label.shape
         assert 2 * (back & label).sum() / (back.sum() + label.sum()) >= dice
         assert back.sum() == pytest.approx(label.sum(), rel=volume)
-        np.testing.assert_allclose(centre_of(back, grid), centre_of(label, grid), atol=0.15)
+        np.testing.assert_allclose(centre_of(back, grid), centre_of(label, grid), atol=0.1 * spacing)
 
     def test_nested_classes_return_as_they_were(self):
         grid = make_grid((0.8, 0.9, 3.0), turn=(20, -15, 30))

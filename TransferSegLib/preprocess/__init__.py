@@ -1,5 +1,5 @@
 """Pre-processing: one file a step, and the pipeline that chains them."""
 
-from .pipeline import Pipeline, Prepared
+from .pipeline import NORMALISATIONS, Pipeline, Prepared
 
-__all__ = ["Pipeline", "Prepared"]
+__all__ = ["NORMALISATIONS", "Pipeline", "Prepared"]
