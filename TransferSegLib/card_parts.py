@@ -6,7 +6,7 @@ import hashlib
 import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
@@ -72,6 +72,7 @@ class Network(Part):
     classes: int = Field(ge=2, le=256)
     base_filters: int = Field(ge=1, le=64)
     steps: int = Field(ge=2, le=7)
+    statistics: Literal["running", "image"] = "running"
 
 
 class ClassOfLabels(Part):

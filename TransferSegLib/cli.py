@@ -51,6 +51,9 @@ Normalise = Annotated[
     str,
     typer.Option(help="Scaling of intensities: zscore, zscore-rescale or minmax. Default: the source's, or zscore."),
 ]
+Statistics = Annotated[
+    str, typer.Option(help="Of batch normalisation: image (its own) or running. Default: the source's, or image.")
+]
 Validation = Annotated[str, typer.Option(help="Cases that choose the best epoch: a share, or names, comma-separated.")]
 HeldOut = Annotated[str, typer.Option(help="Cases to test on in the end: a share, or names, comma-separated.")]
 Name = Annotated[str, typer.Option(help="Name of the model. Default: that of the output folder.")]
@@ -75,6 +78,7 @@ def finetune(
     channels: Channels = "",
     spacing: Spacing = 0.0,
     normalise: Normalise = "",
+    statistics: Statistics = "",
     validation: Validation = "0.2",
     held_out: HeldOut = "0",
     name: Name = "",
@@ -94,6 +98,7 @@ def finetune(
         channels=split_names(channels) or None,
         spacing=spacing or None,
         normalise=normalise or None,
+        statistics=statistics or None,
         validation=_share_or_names(validation),
         held_out=_share_or_names(held_out),
         name=name or None,
@@ -115,6 +120,7 @@ def pretrain(
     channels: Channels = "",
     spacing: Spacing = 0.0,
     normalise: Normalise = "",
+    statistics: Statistics = "",
     validation: Validation = "0.2",
     held_out: HeldOut = "0",
     name: Name = "",
@@ -133,6 +139,7 @@ def pretrain(
         channels=split_names(channels) or None,
         spacing=spacing or None,
         normalise=normalise or None,
+        statistics=statistics or None,
         validation=_share_or_names(validation),
         held_out=_share_or_names(held_out),
         name=name or None,

@@ -15,27 +15,43 @@ from .errors import InputError
 LEAKY_SLOPE = 0.01
 
 
+# Whose mean and variance batch normalisation uses once training is over: those gathered over the training cases, as in
+# the paper, or each image's own, which do not drift when the scanner changes. `Docs/first_results.md` compares them.
+STATISTICS = ("running", "image")
+
+
 class FixableBatchNorm3d(nn.BatchNorm3d):
     """Batch normalisation that, once ``fixed``, uses and keeps its running statistics through every ``train()``.
 
     ``requires_grad = False`` alone stops the gradient but lets the running mean and variance drift with the new data.
+    With the ``statistics`` "image" each image is normalised by its own, in training and afterwards, as batch
+    normalisation does with one image a batch; the running ones are neither used nor changed.
     """
 
     fixed = False
+
+    def __init__(self, filters: int, statistics: str = "running") -> None:
+        super().__init__(filters)
+        self.statistics = statistics
 
     def train(self, mode: bool = True) -> FixableBatchNorm3d:
         super().train(mode and not self.fixed)
         return self
 
+    def forward(self, x: Tensor) -> Tensor:
+        if self.statistics == "image":
+            return functional.instance_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
+        return super().forward(x)
+
 
 class EncoderStep(nn.Module):
     """Two convolutions; the skip is taken after them; then average pooling and batch normalisation."""
 
-    def __init__(self, in_channels: int, filters: int) -> None:
+    def __init__(self, in_channels: int, filters: int, statistics: str) -> None:
         super().__init__()
         self.conv1 = nn.Conv3d(in_channels, filters, 3, padding=1)
         self.conv2 = nn.Conv3d(filters, filters, 3, padding=1)
-        self.norm = FixableBatchNorm3d(filters)
+        self.norm = FixableBatchNorm3d(filters, statistics)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         skip = _activate(self.conv2(_activate(self.conv1(x))))
@@ -57,10 +73,10 @@ class Bottom(nn.Module):
 class DecoderStep(nn.Module):
     """Transposed convolution; [up, skip]; batch normalisation over both; two convolutions."""
 
-    def __init__(self, in_channels: int, filters: int) -> None:
+    def __init__(self, in_channels: int, filters: int, statistics: str) -> None:
         super().__init__()
         self.up = nn.ConvTranspose3d(in_channels, filters, 3, stride=2, padding=1, output_padding=1)
-        self.norm = FixableBatchNorm3d(2 * filters)
+        self.norm = FixableBatchNorm3d(2 * filters, statistics)
         self.conv1 = nn.Conv3d(2 * filters, filters, 3, padding=1)
         self.conv2 = nn.Conv3d(filters, filters, 3, padding=1)
 
@@ -78,11 +94,19 @@ class UNet(nn.Module):
     classes : output channels F, background included.
     base_filters : k of the paper, 4.
     steps : resolution steps, 4: three poolings, so that every side of the input must divide by 8.
+    statistics : of batch normalisation, one of ``STATISTICS``.
 
     ``forward`` takes (N, C, i, j, k) and returns logits (N, F, i, j, k); softmax is outside.
     """
 
-    def __init__(self, in_channels: int = 4, classes: int = 4, base_filters: int = 4, steps: int = 4) -> None:
+    def __init__(
+        self,
+        in_channels: int = 4,
+        classes: int = 4,
+        base_filters: int = 4,
+        steps: int = 4,
+        statistics: str = "running",
+    ) -> None:
         super().__init__()
         if min(in_channels, base_filters) < 1 or classes < 2 or steps < 2:
             raise InputError(
@@ -90,13 +114,20 @@ class UNet(nn.Module):
                 "cannot be built.",
                 "Use at least 1 channel, 2 classes, 1 filter and 2 steps.",
             )
+        if statistics not in STATISTICS:
+            raise InputError(f"There are no statistics '{statistics}'.", f"Use {' or '.join(STATISTICS)}.")
+        self.statistics = statistics
         self.in_channels, self.classes, self.base_filters, self.steps = in_channels, classes, base_filters, steps
         filters = [base_filters * 2**n for n in range(steps)]
         inputs = [in_channels, *filters]
         # Steps are numbered from 1 as in the paper.
-        self.encoder = nn.ModuleDict({str(n): EncoderStep(inputs[n - 1], filters[n - 1]) for n in range(1, steps)})
+        self.encoder = nn.ModuleDict(
+            {str(n): EncoderStep(inputs[n - 1], filters[n - 1], statistics) for n in range(1, steps)}
+        )
         self.bottom = Bottom(filters[-2], filters[-1])
-        self.decoder = nn.ModuleDict({str(n): DecoderStep(filters[n], filters[n - 1]) for n in range(steps - 1, 0, -1)})
+        self.decoder = nn.ModuleDict(
+            {str(n): DecoderStep(filters[n], filters[n - 1], statistics) for n in range(steps - 1, 0, -1)}
+        )
         self.head = nn.Conv3d(filters[0], classes, 1)
 
     @property

@@ -28,6 +28,7 @@ class Plan:
     Attributes
     ----------
     parent : the source model, or None for a training from scratch without one.
+    statistics : of batch normalisation, see :data:`network.STATISTICS`.
     """
 
     strategy: Strategy
@@ -37,9 +38,10 @@ class Plan:
     channels: tuple[str, ...]
     pipeline: Pipeline
     roles: Roles
+    statistics: str
 
     @property
-    def network_parameters(self) -> dict[str, int]:
+    def network_parameters(self) -> dict[str, Any]:
         """Keyword arguments of :class:`network.UNet`; filters and steps are the source's."""
         parent = self.parent.card.network if self.parent else None
         return {
@@ -47,6 +49,7 @@ class Plan:
             "classes": len(self.scheme),
             "base_filters": parent.base_filters if parent else 4,
             "steps": parent.steps if parent else 4,
+            "statistics": self.statistics,
         }
 
     @property
@@ -70,6 +73,7 @@ def make_plan(
     channels: Sequence[str] | None,
     spacing: float | None,
     normalise: str | None,
+    statistics: str | None,
     validation: float | Sequence[str],
     held_out: float | Sequence[str],
     on_event: OnEvent,
@@ -95,6 +99,7 @@ def make_plan(
         wanted,
         make_pipeline(parent, spacing, normalise, on_event),
         assign_roles(cases, validation, held_out, recipe.seed),
+        statistics or (parent.card.network.statistics if parent else "image"),
     )
     _warn_leaks(plan, on_event)
     return plan

@@ -74,6 +74,7 @@ def fine_tune(
     channels: Sequence[str] | None = None,
     spacing: float | None = None,
     normalise: str | None = None,
+    statistics: str | None = None,
     validation: float | Sequence[str] = 0.2,
     held_out: float | Sequence[str] = 0.0,
     cache: str | Path | None = None,
@@ -95,6 +96,7 @@ def fine_tune(
     labels : see :func:`schemes.choose_scheme`.
     channels : names, in the order of the network's input.
     spacing, normalise : see :func:`plan.make_pipeline`.
+    statistics : of batch normalisation, see :data:`network.STATISTICS`; None: the source's, or ``"image"``.
     validation, held_out : see :func:`splits.assign_roles`.
     cache : folder for prepared cases.
     resume : go on with the run in ``out``.
@@ -114,7 +116,18 @@ def fine_tune(
     try:
         parent = load_model(source) if source is not None else None
         plan = make_plan(
-            dataset, parent, strategy, recipe, labels, channels, spacing, normalise, validation, held_out, on_event
+            dataset,
+            parent,
+            strategy,
+            recipe,
+            labels,
+            channels,
+            spacing,
+            normalise,
+            statistics,
+            validation,
+            held_out,
+            on_event,
         )
         training, validating = _prepare(plan, Path(cache or default_cache() / "cases"), world, on_event, cancel)
         network, origins, frozen = _start_network(plan)

@@ -71,6 +71,12 @@ def cache(tmp_path_factory):
         yield folder
 
 
+@pytest.fixture(scope="module")
+def engine(cache):
+    """OpenVINO's."""
+    return make_engine(MODEL, "openvino")
+
+
 @pytest.fixture
 def lacking(monkeypatch):
     """A function that makes packages look as if they were not installed."""
@@ -90,32 +96,32 @@ def chosen(monkeypatch):
 
 
 class TestTorch:
-    engine = staticmethod(make_engine(MODEL, "torch", "cpu"))
+    run = staticmethod(make_engine(MODEL, "torch", "cpu"))
 
     @pytest.mark.parametrize("shape", SIZES)
     def test_equals_the_plain_network(self, shape):
-        found = self.engine(image(shape))
+        found = self.run(image(shape))
         assert found.dtype == np.float32
         assert found.flags.c_contiguous
         np.testing.assert_allclose(found, plain(MODEL, image(shape)), atol=1e-5)
 
     def test_gives_the_same_bits_each_time(self):
         values = image(SIZES[0])
-        first = self.engine(values).copy()
-        self.engine(image(SIZES[1]))
-        assert self.engine(values).tobytes() == first.tobytes()
+        first = self.run(values).copy()
+        self.run(image(SIZES[1]))
+        assert self.run(values).tobytes() == first.tobytes()
         assert make_engine(MODEL, "torch")(values).tobytes() == first.tobytes()
 
     @pytest.mark.filterwarnings("error")
     def test_takes_views_and_arrays_that_cannot_be_written(self):
         values = image(SIZES[0])
-        np.testing.assert_array_equal(self.engine(np.flip(values, 1)), self.engine(np.flip(values, 1).copy()))
+        np.testing.assert_array_equal(self.run(np.flip(values, 1)), self.run(np.flip(values, 1).copy()))
         values.setflags(write=False)
-        self.engine(values)
+        self.run(values)
 
     def test_bfloat16_differs_by_a_hundredth_or_so(self):
         values = image(SIZES[0])
-        exact, found = self.engine(values), make_engine(MODEL, "torch", "cpu", "bfloat16")(values)
+        exact, found = self.run(values), make_engine(MODEL, "torch", "cpu", "bfloat16")(values)
         assert found.dtype == np.float32
         difference = np.abs(found - exact)
         assert 1e-4 < difference.max() < 0.05
@@ -123,9 +129,9 @@ class TestTorch:
 
     def test_an_image_that_does_not_fit_is_told(self):
         with pytest.raises(InputError, match=r"The sides \(16, 20, 16\) do not divide by 8. Pad the image to"):
-            self.engine(image((16, 20, 16)))
+            self.run(image((16, 20, 16)))
         with pytest.raises(InputError, match=r"takes \(N, 4, i, j, k\)"):
-            self.engine(image((16, 16, 16))[:3])
+            self.run(image((16, 16, 16))[:3])
 
     def test_full_memory_is_told(self, monkeypatch):
         def forward(self, x):
@@ -140,10 +146,6 @@ class TestTorch:
 
 
 class TestOpenVino:
-    @pytest.fixture(scope="class")
-    def engine(self, cache):
-        return make_engine(MODEL, "openvino")
-
     @pytest.mark.parametrize("shape", SIZES)
     def test_equals_the_plain_network_inside_and_at_the_borders(self, engine, shape):
         found, expected = engine(image(shape)), plain(MODEL, image(shape))
@@ -298,13 +300,13 @@ class TestChoice:
         assert says(InputError, MODEL, "torch", "gpu") == (
             "There is no device 'gpu'. Use cpu, cuda, cuda:1, mps or auto."
         )
-        for engine in ("torch", "openvino"):
-            assert says(InputError, MODEL, engine, "cpu", "float16") == (
+        for name in ("torch", "openvino"):
+            assert says(InputError, MODEL, name, "cpu", "float16") == (
                 "There is no precision 'float16'. Use one of auto, float32, bfloat16."
             )
 
-    @pytest.mark.parametrize("engine", ["auto", "torch", "openvino"])
-    def test_weights_of_another_network_are_told(self, engine, tmp_path, monkeypatch):
+    @pytest.mark.parametrize("name", ["auto", "torch", "openvino"])
+    def test_weights_of_another_network_are_told(self, name, tmp_path, monkeypatch):
         monkeypatch.setenv("TRANSFERSEG_CACHE", str(tmp_path))
         broken = new_model(card_fields(shape=None), make_model(base_filters=2).weights)
-        assert "the network needs" in says(ModelError, broken, engine)
+        assert "the network needs" in says(ModelError, broken, name)

@@ -1,0 +1,613 @@
+"""Segmenting: from files to a label map that lies over the image in every viewer, volumes, and a table of many cases."""
+
+import csv
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK
+import torch
+from hand_model import LESION_AT, LESION_ML, LESION_MM, head, random_model, threshold_model, write_head
+from phantoms import GRIDS, ball, centre_of, make_grid, volume_ml, write_dicom
+
+import TransferSegLib as ts
+from TransferSegLib import inference
+from TransferSegLib.case import CaseFiles
+from TransferSegLib.errors import Cancelled, InputError, ResourceError
+from TransferSegLib.events import CancelToken, Failure, Progress, Warning
+from TransferSegLib.grid import Grid
+from TransferSegLib.inference import InferenceOptions, Segmenter, in_patches, segment, segment_dataset
+from TransferSegLib.labels import GLIOMA, LESION, LabelScheme
+from TransferSegLib.model import save_model
+from TransferSegLib.preprocess import Pipeline
+from TransferSegLib.preprocess.brain import FindBrain
+from TransferSegLib.preprocess.reorient import Reorient
+from TransferSegLib.volume import read_volume
+
+TORCH = InferenceOptions(engine="torch", device="cpu")
+MODEL = threshold_model()
+LESIONS = {"flair": [(LESION_AT, LESION_MM)]}
+CHANNELS = ("t1", "t1c", "t2", "flair")
+
+# One tumour: edema of 8 mm, bright on FLAIR, in it an enhancing part, bright on T1c, in it a necrotic one, on T2.
+GLIOMA_MODEL = threshold_model(("t2", "flair", "t1c"), CHANNELS, GLIOMA)
+
+
+def glioma_case(folder, name="p1", grid=None):
+    """The spheres do not touch, so that each class has the volume of its own."""
+    spheres = {
+        "t2": [((-9.0, 0.0, 0.0), LESION_MM)],
+        "flair": [((8.0, 3.0, 0.0), LESION_MM)],
+        "t1c": [((0.0, -10.0, 5.0), LESION_MM - 1)],
+    }
+    return write_head(folder, name, dict.fromkeys(CHANNELS, grid or make_grid()), spheres)
+
+
+def lesion_case(folder, name="p1", flair="axis-aligned", t1="oblique", **options):
+    return write_head(folder, name, {"t1": GRIDS[t1], "flair": GRIDS[flair]}, LESIONS, **options)
+
+
+def dice(one, other):
+    return 2 * (one & other).sum() / (one.sum() + other.sum())
+
+
+def says(kind, call, *args, **kwargs):
+    with pytest.raises(kind) as caught:
+        call(*args, **kwargs)
+    return str(caught.value)
+
+
+def rows(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def seen():
+    """The events so far."""
+    return []
+
+
+def of_kind(events, kind):
+    return [event for event in events if isinstance(event, kind)]
+
+
+class TestThreeLines:
+    def test_images_and_a_model_give_a_label_map_and_volumes(self, tmp_path):
+        """As in the README, with whatever engine is best here."""
+        path = save_model(MODEL, tmp_path / "lesion.zip")
+        files = lesion_case(tmp_path).channels
+        model = ts.load_model(path)
+        result = ts.segment({channel: str(file) for channel, file in files.items()}, model, engine="torch")
+        assert result.save(tmp_path / "out.nii.gz") == tmp_path / "out.nii.gz"
+        assert result.volumes_ml == {"lesion": pytest.approx(LESION_ML, rel=0.03)}
+        assert result.lesions == {"lesion": 1}
+        assert result.name == "case"
+        assert result.scheme == LESION
+        assert set(np.unique(nib.load(tmp_path / "out.nii.gz").dataobj)) == {0, 1}
+
+    def test_a_case_may_have_a_name_and_more_channels_than_the_model_takes(self, tmp_path):
+        case = glioma_case(tmp_path)
+        assert segment(dict(case.channels), MODEL, name="Jane", engine="torch").name == "Jane"
+        assert segment(case, MODEL, engine="torch").name == "p1"
+
+    def test_a_missing_channel_is_told(self, tmp_path):
+        case = lesion_case(tmp_path)
+        message = says(InputError, segment, {"flair": case.channels["flair"]}, MODEL, engine="torch")
+        assert message.startswith("Case 'case' has no channel t1; it has flair.")
+
+    def test_openvino_gives_the_same_labels(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("TRANSFERSEG_CACHE", str(tmp_path / "cache"))
+        case = lesion_case(tmp_path)
+        one, other = (segment(case, MODEL, engine=engine) for engine in ("torch", "openvino"))
+        np.testing.assert_array_equal(one.labels.data, other.labels.data)
+
+
+class TestPlaceInTheWorld:
+    """The sphere is segmented where it is, and the file lies on the reference image, whatever the grids."""
+
+    @pytest.mark.parametrize("flair", GRIDS)
+    @pytest.mark.parametrize("t1", ["axis-aligned", "everything"])
+    def test_the_sphere_is_found_where_it_is(self, tmp_path, flair, t1):
+        result = segment(lesion_case(tmp_path, "p1", flair, t1), MODEL, engine="torch")
+        labels, grid = result.labels.data, result.labels.grid
+        assert grid.matches(GRIDS[flair], 1e-4)
+        assert labels.dtype == np.uint8
+        assert volume_ml(labels, grid) == pytest.approx(LESION_ML, rel=0.04)
+        np.testing.assert_allclose(centre_of(labels, grid), LESION_AT, atol=0.1)
+        assert dice(labels == 1, ball(grid, LESION_AT, LESION_MM)) > 0.95
+
+    @pytest.mark.parametrize("flair", ["flipped", "oblique", "everything"])
+    def test_the_brightness_may_be_on_the_channel_that_was_moved(self, tmp_path, flair):
+        model = threshold_model(classes=("t1",))
+        grids = {"t1": GRIDS["permuted"], "flair": GRIDS[flair]}
+        result = segment(write_head(tmp_path, "p1", grids, {"t1": LESIONS["flair"]}), model, engine="torch")
+        assert result.labels.grid.matches(GRIDS[flair], 1e-4)
+        np.testing.assert_allclose(centre_of(result.labels.data, result.labels.grid), LESION_AT, atol=0.1)
+
+    @pytest.mark.parametrize("name", ["flipped", "oblique", "anisotropic", "sheared", "everything"])
+    def test_the_file_has_the_header_of_the_reference(self, tmp_path, name):
+        case = lesion_case(tmp_path, flair=name)
+        flair = nib.load(case.channels["flair"])
+        # As BraTS has it: another code for each form, and a scale for display.
+        image = nib.Nifti1Image(np.asarray(flair.dataobj), flair.affine)
+        image.set_sform(flair.affine, code=2)
+        image.set_qform(None if name in ("sheared", "everything") else flair.affine, code=1)
+        image.header.set_xyzt_units("mm", "sec")
+        image.header["cal_max"] = 300
+        nib.save(image, case.channels["flair"])
+        given = nib.load(case.channels["flair"])
+
+        found = nib.load(segment(case, MODEL, engine="torch").save(tmp_path / "out.nii.gz"))
+        assert found.shape == given.shape
+        np.testing.assert_array_equal(found.affine, given.affine)
+        for field in ("sform_code", "qform_code", "xyzt_units"):
+            assert found.header[field] == given.header[field], field
+        np.testing.assert_array_equal(found.get_sform(), given.get_sform())
+        np.testing.assert_array_equal(found.get_qform(), given.get_qform())
+        assert found.header["cal_max"] == 0
+        assert found.get_data_dtype() == np.uint8
+
+    @pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".nrrd", ".mha"])
+    @pytest.mark.parametrize("name", ["flipped", "oblique", "anisotropic"])
+    def test_itk_overlays_it_too(self, tmp_path, name, ending):
+        case = lesion_case(tmp_path, flair=name, ending=ending)
+        path = segment(case, MODEL, engine="torch").save(tmp_path / f"out{ending}")
+        given, found = (SimpleITK.ReadImage(str(file)) for file in (case.channels["flair"], path))
+        assert found.GetSize() == given.GetSize()
+        np.testing.assert_allclose(found.GetOrigin(), given.GetOrigin(), atol=1e-4)
+        np.testing.assert_allclose(found.GetSpacing(), given.GetSpacing(), rtol=1e-6)
+        np.testing.assert_allclose(found.GetDirection(), given.GetDirection(), atol=1e-6)
+        statistics = SimpleITK.LabelShapeStatisticsImageFilter()
+        statistics.Execute(found)
+        x, y, z = statistics.GetCentroid(1)
+        np.testing.assert_allclose((-x, -y, z), LESION_AT, atol=0.1)
+        assert statistics.GetPhysicalSize(1) / 1000 == pytest.approx(LESION_ML, rel=0.04)
+
+    def test_a_dicom_series_is_segmented_in_place(self, tmp_path):
+        grid = make_grid((1.0, 1.1, 2.0), "LPS", (5, -10, 15))
+        for number, (channel, spheres) in enumerate({"t1": (), "flair": LESIONS["flair"]}.items(), start=1):
+            write_dicom(tmp_path / channel, head(grid, spheres or [((-5, 0, 0), 4)]).astype(np.int16), grid, number)
+        case = CaseFiles("p1", {"t1": tmp_path / "t1", "flair": tmp_path / "flair"})
+        written, _ = segment_dataset([case], MODEL, tmp_path / "out", TORCH)
+        assert written[0].name == "p1.nii.gz"
+        labels = read_volume(written[0])
+        np.testing.assert_allclose(centre_of(labels.data, labels.grid), LESION_AT, atol=0.1)
+
+    def test_by_default_the_flair_gives_the_grid_and_any_channel_can(self, tmp_path):
+        case = lesion_case(tmp_path, flair="anisotropic", t1="oblique")
+        for reference, name in ((None, "anisotropic"), ("flair", "anisotropic"), ("t1", "oblique")):
+            result = segment(case, MODEL, engine="torch", reference=reference)
+            assert result.labels.grid.matches(GRIDS[name], 1e-4)
+            np.testing.assert_allclose(centre_of(result.labels.data, result.labels.grid), LESION_AT, atol=0.1)
+        message = says(InputError, segment, case, MODEL, engine="torch", reference="t2")
+        assert message == "The reference channel 't2' is not among t1, flair. Choose one of them."
+
+    def test_the_same_images_give_the_same_bytes(self, tmp_path):
+        case = lesion_case(tmp_path, flair="everything")
+        paths = [segment(case, MODEL, engine="torch").save(tmp_path / f"{n}" / "out.nii") for n in range(2)]
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+
+    def test_a_skull_is_warned_about(self, tmp_path, seen):
+        case = lesion_case(tmp_path)
+        for path in case.channels.values():
+            image = nib.load(path)
+            noise = np.random.default_rng(0).uniform(1, 20, image.shape).astype(np.float32)
+            nib.save(nib.Nifti1Image(np.asarray(image.dataobj) + noise, image.affine), path)
+        segment(case, MODEL, on_event=seen.append, engine="torch")
+        assert seen == [Warning("The brain was not extracted: the skull is taken for brain too.", "p1")]
+
+
+class TestWhatIsSaved:
+    def test_labels_have_the_codes_of_brats_on_disk_and_0_to_3_inside(self, tmp_path):
+        result = segment(glioma_case(tmp_path), GLIOMA_MODEL, engine="torch")
+        assert set(np.unique(result.labels.data)) == {0, 1, 2, 3}
+        codes = read_volume(result.save(tmp_path / "out.nii.gz")).data
+        assert set(np.unique(codes)) == {0, 1, 2, 4}
+        np.testing.assert_array_equal(GLIOMA.encode(codes), result.labels.data)
+        grid = result.labels.grid
+        for code, centre in ((1, (-9, 0, 0)), (2, (8, 3, 0)), (4, (0, -10, 5))):
+            np.testing.assert_allclose(centre_of(codes == code, grid), centre, atol=0.15)
+
+    @pytest.mark.parametrize("ending", [".nii.gz", ".NII.GZ", ".nrrd"])
+    def test_probabilities_lie_beside_the_labels_and_on_their_grid(self, tmp_path, ending):
+        result = segment(glioma_case(tmp_path, grid=GRIDS["oblique"]), GLIOMA_MODEL, engine="torch", probabilities=True)
+        result.save(tmp_path / "out" / f"p1{ending}")
+        names = [f"p1_probability-{name}{ending.lower()}" for name in ("edema", "enhancing", "necrotic")]
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([f"p1{ending}", *names])
+        maps = {
+            name: read_volume(tmp_path / "out" / file)
+            for name, file in zip(("edema", "enhancing", "necrotic"), names, strict=True)
+        }
+        for label, name in enumerate(GLIOMA.names[1:], start=1):
+            volume = maps[name]
+            assert volume.grid.matches(result.labels.grid, 1e-3)
+            assert volume.data.dtype == np.float32
+            assert 0 <= volume.data.min() < volume.data.max() <= 1 + 1e-6
+            assert dice(volume.data > 0.5, result.labels.data == label) > 0.99
+        assert sum(volume.data for volume in maps.values()).max() <= 1 + 1e-5
+
+    def test_probabilities_are_not_kept_unless_asked_for(self, tmp_path):
+        result = segment(lesion_case(tmp_path), MODEL, engine="torch")
+        assert result.probabilities == {}
+        result.save(tmp_path / "out" / "p1.nii.gz")
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["p1.nii.gz"]
+
+    def test_a_class_may_be_called_anything(self, tmp_path):
+        scheme = LabelScheme.from_names("x", {"background": 0, "NCR / NET": 1})
+        model = threshold_model(scheme=scheme)
+        segment(lesion_case(tmp_path), model, engine="torch", probabilities=True).save(tmp_path / "out" / "a.nii.gz")
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+            "a.nii.gz",
+            "a_probability-NCR-NET.nii.gz",
+        ]
+
+    def test_volumes_are_those_of_the_spheres_on_a_grid_of_any_voxel_size(self, tmp_path):
+        result = segment(glioma_case(tmp_path, grid=GRIDS["everything"]), GLIOMA_MODEL, engine="torch")
+        smaller = 4 / 3 * np.pi * (LESION_MM - 1) ** 3 / 1000
+        expected = {
+            "whole": 2 * LESION_ML + smaller,
+            "core": LESION_ML + smaller,
+            "enhancing": smaller,
+            "necrotic": LESION_ML,
+            "edema": LESION_ML,
+        }
+        assert list(result.volumes_ml) == list(expected)
+        assert result.volumes_ml == pytest.approx(expected, rel=0.07)
+        assert result.volumes_ml["whole"] == pytest.approx(volume_ml(result.labels.data > 0, GRIDS["everything"]))
+
+    def test_lesions_are_counted_for_each_region(self, tmp_path):
+        apart = [((9.0, 0.0, 0.0), 4.0), ((-9.0, 0.0, 0.0), 4.0), ((0.0, 9.0, 0.0), 4.0)]
+        grids = dict.fromkeys(("t1", "flair"), make_grid())
+        case = write_head(tmp_path, "p1", grids, {"flair": apart})
+        assert segment(case, MODEL, engine="torch").lesions == {"lesion": 3}
+        result = segment(glioma_case(tmp_path), GLIOMA_MODEL, engine="torch")
+        assert result.lesions == {"whole": 3, "core": 2, "enhancing": 1}
+
+    def test_a_healthy_brain_has_no_lesion(self, tmp_path):
+        grids = dict.fromkeys(("t1", "flair"), make_grid())
+        case = write_head(tmp_path, "p1", grids, {"flair": LESIONS["flair"]})
+        model = threshold_model(pipeline=Pipeline(intensity=()))  # nothing of 100 or 200 is below EDGE_Z: all is lesion
+        everything = segment(case, model, engine="torch")
+        assert everything.volumes_ml["lesion"] == pytest.approx(
+            volume_ml(ball(make_grid(), (0, 0, 0), 18), make_grid())
+        )
+        turned = segment(write_head(tmp_path, "p2", grids, {}), MODEL, engine="torch", reference="t1")
+        assert turned.volumes_ml == {"lesion": pytest.approx(4 / 3 * np.pi * 4**3 / 1000, rel=0.2)}
+
+
+class TestProbability:
+    """The probabilities of a prepared image, whole, padded, averaged over flips or in patches."""
+
+    random = np.random.default_rng(0)
+    image = random.normal(size=(2, 24, 16, 20)).astype(np.float32)
+    brain = random.random((24, 16, 20)) < 0.7
+    everywhere = np.ones((24, 16, 20), bool)
+
+    def probability(self, image, brain=None, **options):
+        segmenter = Segmenter(random_model(), InferenceOptions(engine="torch", device="cpu", **options))
+        return segmenter.probability(image, np.ones(image.shape[1:], bool) if brain is None else brain)
+
+    def test_is_the_softmax_of_the_logits(self):
+        with torch.inference_mode():
+            logits = random_model().build()(torch.from_numpy(self.image)[None])[0]
+        found = self.probability(self.image)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, torch.softmax(logits, 0).numpy(), atol=1e-5)
+        np.testing.assert_allclose(found.sum(0), 1, atol=1e-6)
+        assert found[1].std() > 0.05
+
+    def test_does_not_overflow(self):
+        found = self.probability(self.image * 1e4)
+        assert np.isfinite(found).all()
+        np.testing.assert_allclose(found.sum(0), 1, atol=1e-6)
+
+    def test_outside_of_the_brain_all_is_background(self):
+        found = self.probability(self.image, self.brain)
+        assert (found[0][~self.brain] == 1).all()
+        assert (found[1:, ~self.brain] == 0).all()
+        np.testing.assert_array_equal(found[:, self.brain], self.probability(self.image)[:, self.brain])
+
+    def test_sides_that_do_not_fit_the_network_are_padded_and_cut_again(self):
+        odd = self.image[:, :23, :15, :19]
+        padded = np.pad(odd, [(0, 0)] + [(0, 1)] * 3)
+        np.testing.assert_array_equal(self.probability(odd), self.probability(padded)[:, :23, :15, :19])
+
+    @pytest.mark.parametrize("shape", [(24, 16, 20), (23, 15, 19)])
+    def test_flips_average_over_left_and_right(self, shape):
+        image = self.image[:, : shape[0], : shape[1], : shape[2]]
+        one, other = self.probability(image), self.probability(image[:, ::-1])[:, ::-1]
+        found = self.probability(image, flips=True)
+        np.testing.assert_allclose(found, (one + other) / 2, atol=1e-7)
+        assert np.abs(found - one).max() > 0.01
+
+    @pytest.mark.parametrize("shape", [(24, 16, 20), (23, 15, 19)])
+    def test_with_flips_the_mirror_image_has_the_mirrored_answer_to_the_bit(self, shape):
+        image = self.image[:, : shape[0], : shape[1], : shape[2]]
+        one, other = self.probability(image, flips=True), self.probability(image[:, ::-1], flips=True)
+        np.testing.assert_array_equal(one, other[:, ::-1])
+        symmetric = image + image[:, ::-1]
+        found = self.probability(symmetric, flips=True)
+        np.testing.assert_array_equal(found, found[:, ::-1])
+
+    def test_flips_change_nothing_for_a_symmetric_network(self):
+        options = InferenceOptions(engine="torch", device="cpu", flips=True)
+        image = 3 * self.image
+        one = Segmenter(MODEL, TORCH).probability(image, self.everywhere)
+        np.testing.assert_array_equal(Segmenter(MODEL, options).probability(image, self.everywhere), one)
+        assert 0.1 < one[1].mean() < 0.9
+
+    def test_flips_turn_left_and_right_of_the_head_however_the_file_lies(self, tmp_path):
+        model = random_model()
+        for name in ("axis-aligned", "permuted"):
+            case = write_head(tmp_path / name, "p1", dict.fromkeys(("t1", "flair"), GRIDS[name]), LESIONS)
+            results = [segment(case, model, engine="torch", flips=True, probabilities=True).probabilities["lesion"]]
+            results.append(ts.Volume(results[0].data, results[0].grid))
+            moved = inference.resample(results[0].data, GRIDS[name], GRIDS["axis-aligned"])
+            if name == "axis-aligned":
+                first = moved
+        np.testing.assert_allclose(moved, first, atol=2e-3)
+
+
+class TestPatches:
+    image = np.random.default_rng(0).normal(size=(2, 48, 40, 36)).astype(np.float32)
+
+    def test_are_close_to_the_whole(self):
+        """Zeros beyond a patch's border reach a few voxels in, where its weight is small: a percent of the range."""
+        engine = Segmenter(random_model(), TORCH)._engine
+        whole, patches = engine(self.image), in_patches(engine, self.image, 24, classes=2)
+        assert patches.shape == whole.shape
+        assert patches.dtype == np.float32
+        difference = np.abs(patches - whole) / np.ptp(whole)
+        assert 0 < difference.max() < 0.02
+        assert difference.mean() < 5e-4
+
+    @pytest.mark.parametrize("side", [8, 16, 64])
+    def test_are_the_whole_for_a_network_that_sees_one_voxel_only(self, side):
+        engine = Segmenter(MODEL, TORCH)._engine
+        np.testing.assert_allclose(in_patches(engine, self.image, side, 2), engine(self.image), atol=1e-3)
+
+    def test_are_used_with_a_warning_when_memory_is_small(self, tmp_path, seen):
+        case = lesion_case(tmp_path, flair="oblique")
+        whole = segment(case, MODEL, on_event=seen.append, engine="torch", memory_gb=8)
+        assert seen == []
+        patches = segment(case, MODEL, on_event=seen.append, engine="torch", memory_gb=0.001)
+        assert seen == [
+            Warning("The image does not fit into the memory at once: it is done in patches of 8^3.", "p1"),
+        ]
+        np.testing.assert_array_equal(patches.labels.data, whole.labels.data)
+
+    @pytest.mark.parametrize(("extra_mb", "side"), [(8, 36), (1, 18)])
+    def test_are_as_large_as_the_memory_allows(self, tmp_path, seen, extra_mb, side):
+        size = (500 + extra_mb) / 1024
+        segment(lesion_case(tmp_path), MODEL, on_event=seen.append, engine="torch", memory_gb=size)
+        assert [event.text.split()[-1] for event in seen] == [f"{side}^3."]
+        # About 101 bytes a voxel: 2 filters and 2 classes.
+        assert side**3 * 101 <= extra_mb * 2**20 < (side + 2) ** 3 * 101
+
+    def test_are_used_when_little_memory_is_free(self, tmp_path, seen, monkeypatch):
+        monkeypatch.setattr(inference, "available_bytes", lambda: 2**20)
+        segment(lesion_case(tmp_path), MODEL, on_event=seen.append, engine="torch", device="cpu")
+        assert len(of_kind(seen, Warning)) == 1
+
+    def test_the_computers_memory_does_not_matter_to_a_graphics_card_but_the_users_word_does(
+        self, tmp_path, seen, monkeypatch
+    ):
+        case = lesion_case(tmp_path)
+        segmenters = [Segmenter(MODEL, InferenceOptions(engine="torch", memory_gb=limit)) for limit in (None, 0.001)]
+        monkeypatch.setattr(inference, "available_bytes", lambda: 2**20)
+        monkeypatch.setattr(inference, "choose_device", lambda name: torch.device("cuda"))
+        segmenters[0](case, on_event=seen.append)
+        assert seen == []
+        segmenters[1](case, on_event=seen.append)
+        assert len(of_kind(seen, Warning)) == 1
+
+
+class TestManyCases:
+    def cases(self, folder, names=("a", "b", "c")):
+        return [lesion_case(folder / name, name) for name in names]
+
+    def test_each_case_gets_a_label_map_and_a_row(self, tmp_path, seen):
+        cases = [self.cases(tmp_path, "a")[0], lesion_case(tmp_path / "b", "b", flair="everything")]
+        written, failed = segment_dataset(cases, MODEL, tmp_path / "out", TORCH, on_event=seen.append)
+        assert written == [tmp_path / "out" / name for name in ("a.nii.gz", "b.nii.gz", "volumes.csv")]
+        assert sorted(written) == sorted((tmp_path / "out").iterdir())
+        assert failed == {}
+        assert [(event.stage, event.step, event.of) for event in seen] == [("segment", step, 2) for step in range(3)]
+
+    def test_the_table_has_volumes_of_regions_and_classes_and_counts(self, tmp_path):
+        segment_dataset([glioma_case(tmp_path)], GLIOMA_MODEL, tmp_path / "out", TORCH)
+        text = (tmp_path / "out" / "volumes.csv").read_bytes()
+        header = b"case,whole_ml,core_ml,enhancing_ml,necrotic_ml,edema_ml,whole_count,core_count,enhancing_count\n"
+        assert text.startswith(header)
+        assert text.count(b"\n") == 2
+        assert b"\r" not in text
+        (row,) = rows(tmp_path / "out" / "volumes.csv")
+        codes = read_volume(tmp_path / "out" / "p1.nii.gz").data  # of 1 mm: a voxel is 0.001 ml
+        assert row == {
+            "case": "p1",
+            "whole_ml": f"{(codes > 0).sum() / 1000:.3f}",
+            "core_ml": f"{((codes == 1) | (codes == 4)).sum() / 1000:.3f}",
+            "enhancing_ml": f"{(codes == 4).sum() / 1000:.3f}",
+            "necrotic_ml": f"{(codes == 1).sum() / 1000:.3f}",
+            "edema_ml": f"{(codes == 2).sum() / 1000:.3f}",
+            "whole_count": "3",
+            "core_count": "2",
+            "enhancing_count": "1",
+        }
+        assert float(row["edema_ml"]) == pytest.approx(LESION_ML, rel=0.05)
+
+    def test_gives_what_segmenting_one_gives_to_the_bit(self, tmp_path):
+        cases = self.cases(tmp_path, "ab")
+        written, _ = segment_dataset(cases, random_model(), tmp_path / "out", TORCH)
+        for case, path in zip(cases, written, strict=False):
+            alone = segment(case, random_model(), engine="torch", device="cpu").save(tmp_path / path.name)
+            assert alone.read_bytes() == path.read_bytes()
+
+    @pytest.mark.parametrize(
+        ("given", "written"),
+        [(".nii.gz", ".nii.gz"), (".nii", ".nii.gz"), (".nrrd", ".nrrd"), (".mha", ".mha")],
+    )
+    def test_the_format_follows_the_reference(self, tmp_path, given, written):
+        case = lesion_case(tmp_path, flair="oblique", ending=given)
+        files, _ = segment_dataset([case], MODEL, tmp_path / "out", TORCH)
+        assert files[0].name == f"p1{written}"
+        assert read_volume(files[0]).grid.matches(GRIDS["oblique"], 1e-3)
+
+    @pytest.mark.parametrize(("given", "written"), [(".nhdr", ".nrrd"), (".mhd", ".mha")])
+    def test_a_header_with_its_data_beside_becomes_one_file(self, tmp_path, given, written):
+        case = lesion_case(tmp_path, ending=".nrrd")
+        for channel, path in case.channels.items():
+            SimpleITK.WriteImage(SimpleITK.ReadImage(str(path)), str(tmp_path / f"{channel}{given}"))
+        other = CaseFiles("p1", {channel: tmp_path / f"{channel}{given}" for channel in case.channels})
+        files, failed = segment_dataset([other], MODEL, tmp_path / "out", TORCH)
+        assert failed == {}
+        assert files[0].name == f"p1{written}"
+
+    def test_options_hold_for_every_case(self, tmp_path):
+        options = InferenceOptions(engine="torch", device="cpu", reference="t1", probabilities=True)
+        written, _ = segment_dataset(self.cases(tmp_path, "a"), MODEL, tmp_path / "out", options)
+        assert read_volume(written[0]).grid.matches(GRIDS["oblique"], 1e-3)
+        assert (tmp_path / "out" / "a_probability-lesion.nii.gz").exists()
+
+
+class TestForBrats:
+    def test_is_nifti_with_1_2_4_under_the_name_of_the_case(self, tmp_path, seen):
+        grids = dict.fromkeys(CHANNELS, make_grid())
+        spheres = {"t2": [((-9.0, 0.0, 0.0), 5.0)], "flair": [((9.0, 0.0, 0.0), 5.0)], "t1c": [((0.0, 9.0, 0.0), 5.0)]}
+        case = write_head(tmp_path, "Brats18_CBICA_AAM_1", grids, spheres, ending=".nrrd")
+        written, _ = segment_dataset([case], GLIOMA_MODEL, tmp_path / "out", TORCH, brats=True, on_event=seen.append)
+        assert written[0].name == "Brats18_CBICA_AAM_1.nii.gz"
+        assert set(np.unique(read_volume(written[0]).data)) == {0, 1, 2, 4}
+        assert of_kind(seen, Warning) == [
+            Warning("The grid (44, 44, 44) is not that of BraTS.", "Brats18_CBICA_AAM_1"),
+        ]
+
+    def test_the_grid_of_brats_is_no_warning(self, tmp_path, seen):
+        pipeline = Pipeline()
+        model = threshold_model(("flair",) * 3, ("flair",), GLIOMA, pipeline)
+        affine = np.array([[-1.0, 0, 0, 120], [0, -1, 0, 119], [0, 0, 1, -77], [0, 0, 0, 1]])
+        case = write_head(tmp_path, "p1", {"flair": Grid((240, 240, 155), affine)}, LESIONS)
+        written, _ = segment_dataset([case], model, tmp_path / "out", TORCH, brats=True, on_event=seen.append)
+        assert of_kind(seen, Warning) == []
+        found = nib.load(written[0])
+        assert found.shape == (240, 240, 155)
+        np.testing.assert_array_equal(found.affine, affine)
+
+    def test_a_model_of_other_labels_is_refused_before_anything_is_done(self, tmp_path):
+        message = says(InputError, segment_dataset, [], MODEL, tmp_path / "out", TORCH, brats=True)
+        assert message == "The model labels 'lesion', not glioma: it has no BraTS labels. Leave out --brats."
+
+
+class TestWhatGoesWrong:
+    def cases(self, folder, names="abc"):
+        return [lesion_case(folder / name, name) for name in names]
+
+    def test_a_bad_case_is_reported_and_does_not_stop_the_others(self, tmp_path, seen):
+        cases = self.cases(tmp_path)
+        cases[1].channels["t1"].write_bytes(b"no image")
+        written, failed = segment_dataset(cases, MODEL, tmp_path / "out", TORCH, on_event=seen.append)
+        assert [path.name for path in written] == ["a.nii.gz", "c.nii.gz", "volumes.csv"]
+        assert [row["case"] for row in rows(written[-1])] == ["a", "c"]
+        (failure,) = of_kind(seen, Failure)
+        assert list(failed) == ["b"]
+        assert (failure.kind, failure.case) == ("input", "b")
+        assert failure.cause == failed["b"].cause
+        assert str(cases[1].channels["t1"]) in failure.cause
+        assert of_kind(seen, Progress)[-1].step == 3
+
+    def test_a_case_without_its_channels_is_such_a_case(self, tmp_path):
+        good, bad = self.cases(tmp_path, "ab")
+        bad = CaseFiles("b", {"flair": bad.channels["flair"]})
+        written, failed = segment_dataset([bad, good], MODEL, tmp_path / "out", TORCH)
+        assert [path.name for path in written] == ["a.nii.gz", "volumes.csv"]
+        assert failed["b"].cause == "Case 'b' has no channel t1; it has flair."
+
+    def test_memory_that_is_full_for_one_case_is_such_a_case(self, tmp_path, monkeypatch):
+        real = Segmenter.probability
+
+        def probability(self, image, brain, name="", on_event=None):
+            if name == "b":
+                raise ResourceError("The memory is full.", "")
+            return real(self, image, brain, name, on_event)
+
+        monkeypatch.setattr(Segmenter, "probability", probability)
+        written, failed = segment_dataset(self.cases(tmp_path), MODEL, tmp_path / "out", TORCH)
+        assert len(written) == 3
+        assert failed["b"].exit_code == 4
+
+    def test_when_all_fail_there_is_no_table(self, tmp_path):
+        cases = self.cases(tmp_path, "a")
+        cases[0].channels["flair"].unlink()
+        written, failed = segment_dataset(cases, MODEL, tmp_path / "out", TORCH)
+        assert written == []
+        assert list(failed) == ["a"]
+        assert not (tmp_path / "out").exists()
+
+    def test_a_listener_that_stops_is_no_bad_case(self, tmp_path):
+        cases = self.cases(tmp_path)
+        cases[0].channels["t1"].write_bytes(b"no image")
+
+        def stop(event):
+            if isinstance(event, Failure):
+                raise Cancelled()
+
+        with pytest.raises(Cancelled):
+            segment_dataset(cases, MODEL, tmp_path / "out", TORCH, on_event=stop)
+
+    def test_cancelled_what_is_done_is_kept(self, tmp_path):
+        cancel = CancelToken()
+
+        def stop_after_two(event):
+            if isinstance(event, Progress) and event.step == 2:
+                cancel.cancel()
+
+        with pytest.raises(Cancelled):
+            segment_dataset(self.cases(tmp_path), MODEL, tmp_path / "out", TORCH, False, stop_after_two, cancel)
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.nii.gz", "b.nii.gz", "volumes.csv"]
+        assert [row["case"] for row in rows(tmp_path / "out" / "volumes.csv")] == ["a", "b"]
+
+    def test_two_cases_of_one_name_are_refused_before_anything_is_done(self, tmp_path):
+        cases = self.cases(tmp_path, "ab")
+        message = says(InputError, segment_dataset, [*cases, cases[0]], MODEL, tmp_path / "out", TORCH)
+        assert message == "Two cases are called 'a'. Give each its own name."
+        assert not (tmp_path / "out").exists()
+
+    def test_a_folder_that_cannot_be_written_is_told(self, tmp_path):
+        (tmp_path / "out").write_text("a file in the way")
+        message = says(InputError, segment_dataset, self.cases(tmp_path, "a"), MODEL, tmp_path / "out", TORCH)
+        assert "out" in message
+        assert message.endswith("cannot be written: a file stands in the way. Choose another output folder.")
+
+    @pytest.mark.parametrize("what", ["channel", "label"])
+    def test_an_image_of_the_case_is_never_replaced(self, tmp_path, what):
+        case = lesion_case(tmp_path / "in")
+        own = tmp_path / "in" / "p1.nii.gz"
+        if what == "channel":
+            case.channels["flair"].rename(own)
+            case = CaseFiles("p1", {**case.channels, "flair": own})
+        else:
+            own.write_bytes(b"drawn by hand")
+            case = CaseFiles("p1", case.channels, label=own)
+        before = own.read_bytes()
+        written, failed = segment_dataset([case], MODEL, tmp_path / "in", TORCH)
+        assert written == []
+        assert str(failed["p1"]) == f"{own} is an image of the case itself. Choose another output folder."
+        assert own.read_bytes() == before
+
+    def test_a_model_that_does_not_exist_is_told_at_once(self, tmp_path):
+        assert "no-such" in says(ts.TransferSegError, segment_dataset, [], "no-such-model", tmp_path / "out")
+
+    def test_no_brain_is_told(self, tmp_path):
+        model = threshold_model(pipeline=Pipeline(FindBrain("auto"), (Reorient(),)))
+        grids = dict.fromkeys(("t1", "flair"), make_grid())
+        case = write_head(tmp_path, "p1", grids, {})
+        image = nib.load(case.channels["t1"])
+        nib.save(nib.Nifti1Image(np.zeros(image.shape, np.float32), image.affine), case.channels["t1"])
+        assert "is constant: every voxel is 0" in says(InputError, segment, case, model, engine="torch")
+
+
+def test_an_output_folder_may_be_a_string(tmp_path):
+    written, _ = segment_dataset([lesion_case(tmp_path)], MODEL, str(tmp_path / "out"), TORCH)
+    assert all(isinstance(path, Path) for path in written)
