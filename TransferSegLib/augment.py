@@ -64,7 +64,7 @@ def _transform(name: str) -> Any:
             padding_mode="zeros",
         ),
         "bias": lambda: transforms.RandBiasField(prob=0.33, degree=3, coeff_range=(0.0, 0.1)),
-        "gamma": lambda: transforms.RandAdjustContrast(prob=0.5, gamma=(0.7, 1.5)),
+        "gamma": lambda: transforms.RandAdjustContrast(prob=0.5, gamma=(0.7, 1.5), retain_stats=True),
         "shift": lambda: transforms.Compose(
             [transforms.RandScaleIntensity(factors=0.15, prob=1.0), transforms.RandStdShiftIntensity(0.15, prob=1.0)]
         ),

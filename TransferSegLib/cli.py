@@ -5,7 +5,7 @@ Nothing heavy is imported before a command runs: ``transferseg --help`` is there
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,16 +63,16 @@ Licence = Annotated[str, typer.Option(help="Licence of the model, for its card."
 
 
 @app.command(epilog="Example: transferseg finetune my_cases --source ms-lesion --strategy all --out runs/first")
-@takes(Recipe, "recipe", _TRAINING_PANEL)
 @takes(Reporting, "reporting", _REPORT_PANEL)
+@takes(Recipe, "recipe", _TRAINING_PANEL, later=True)
 def finetune(
     dataset: Dataset,
     out: Out,
-    recipe: Recipe,
+    recipe: Callable[[], Recipe],
     reporting: Reporting,
     source: Annotated[str, typer.Option("--source", "-s", help=_SOURCE_HELP)] = "",
     strategy: Annotated[
-        str, typer.Option(help="; ".join(f"{s.name}: {s.explanation}" for s in STRATEGIES.values()))
+        str, typer.Option(help="\n\n".join(f"[bold]{s.name}[/bold]: {s.explanation}" for s in STRATEGIES.values()))
     ] = "all",
     labels: Labels = "",
     channels: Channels = "",
@@ -109,12 +109,12 @@ def finetune(
 
 
 @app.command(epilog="Example: transferseg pretrain ms_cases --labels lesion --patch 96 --out models/ms")
-@takes(Recipe, "recipe", _TRAINING_PANEL)
 @takes(Reporting, "reporting", _REPORT_PANEL)
+@takes(Recipe, "recipe", _TRAINING_PANEL, later=True)
 def pretrain(
     dataset: Dataset,
     out: Out,
-    recipe: Recipe,
+    recipe: Callable[[], Recipe],
     reporting: Reporting,
     labels: Labels = "",
     channels: Channels = "",
@@ -167,7 +167,9 @@ def segment(
     engine: Annotated[str, typer.Option(help="auto, torch or openvino.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
-    memory: Annotated[float, typer.Option(help="Memory to use at most, in GB. Default: most of what is free.")] = 0.0,
+    memory: Annotated[
+        float, typer.Option(show_default=False, help="Memory to use at most, in GB. Default: most of what is free.")
+    ] = 0.0,
 ) -> None:
     """Segment cases; writes label maps on the grid of the images, and volumes.csv."""
     with session(reporting) as (on_event, cancel):
@@ -200,6 +202,7 @@ def evaluate(
         from .datasets import find_cases
         from .errors import TransferSegError
         from .evaluation import evaluate as compare
+        from .events import Result
         from .pairing import pair_labels
         from .schemes import choose_scheme
 
@@ -210,6 +213,8 @@ def evaluate(
         pairs = pair_labels(predicted, reference)
         scheme = choose_scheme(labels or None, known, [pair.reference for pair in pairs])
         result = compare(predicted, reference, scheme, out, on_event, cancel)
+        failed = len(result.failed)
+        on_event(Result({"compared": len(pairs) - failed, "failed": failed, "table": out}))
     if not reporting.events and result.rows:
         print_table(result.to_table())
     if result.failed:
@@ -258,13 +263,15 @@ def demo(out: Out = Path("demo"), *, reporting: Reporting) -> None:
         print(f"Figure: {out / 'demo.png'}")
 
 
-models = typer.Typer(no_args_is_help=True, help="Models: list, show, install, export, verify.", rich_markup_mode="rich")
+models = typer.Typer(
+    no_args_is_help=True, help="Models: list, show, install, export, verify, rename, remove.", rich_markup_mode="rich"
+)
 app.add_typer(models, name="models")
 
 Source = Annotated[str, typer.Argument(help="Model: a name, a folder or a zip.")]
 
 
-@models.command("list")
+@models.command("list", epilog="Example: transferseg models list")
 def list_() -> None:
     """Shipped and installed models; damaged ones with the reason."""
     with session(Reporting()):
@@ -272,12 +279,13 @@ def list_() -> None:
 
         rows = [[e.name, e.version, e.origin, e.problem or e.title] for e in list_models()]
         if rows:
-            print_table([["name", "version", "origin", "title"], *rows])
+            print_table([["name", "version", "origin", "title"], *rows], prose=True)
         else:
-            print(f"No models yet. Install one with: transferseg models install FOLDER  (into {models_folder()})")
+            print("No models yet. Install one with: transferseg models install FOLDER")
+            print(f"It is copied to {models_folder()}")
 
 
-@models.command()
+@models.command(epilog="Example: transferseg models show ms-lesion")
 def show(model: Source) -> None:
     """The card of a model, as text."""
     with session(Reporting()):
@@ -287,7 +295,7 @@ def show(model: Source) -> None:
         print(render_readme(load_model(model).card))
 
 
-@models.command()
+@models.command(epilog="Example: transferseg models install runs/first --name my-glioma")
 def install(
     model: Source,
     name: Annotated[str, typer.Option(help="Another name for it.")] = "",
@@ -301,7 +309,7 @@ def install(
         print(f"Installed {entry.name} in {entry.path}")
 
 
-@models.command()
+@models.command(epilog="Example: transferseg models export my-glioma my-glioma.zip")
 def export(
     model: Source, out: Annotated[Path, typer.Argument(help="Folder, or FILE.zip, or FILE.onnx for other programs.")]
 ) -> None:
@@ -318,7 +326,7 @@ def export(
             print(export_model(model, out))
 
 
-@models.command()
+@models.command(epilog="Example: transferseg models verify colleague.zip")
 def verify(model: Source) -> None:
     """Check a model: its card, its hash, its tensors."""
     with session(Reporting()):
@@ -329,7 +337,7 @@ def verify(model: Source) -> None:
             print(f"ok  {line}")
 
 
-@models.command()
+@models.command(epilog="Example: transferseg models rename my-glioma glioma-2026")
 def rename(model: Source, name: Annotated[str, typer.Argument(help="The new name.")]) -> None:
     """Rename an installed model."""
     with session(Reporting()):
@@ -338,7 +346,7 @@ def rename(model: Source, name: Annotated[str, typer.Argument(help="The new name
         print(f"Renamed to {rename_model(model, name).name}")
 
 
-@models.command()
+@models.command(epilog="Example: transferseg models remove my-glioma")
 def remove(model: Source) -> None:
     """Delete an installed model."""
     with session(Reporting()):
@@ -348,11 +356,15 @@ def remove(model: Source) -> None:
         print(f"Removed {model}")
 
 
-def _train(reporting: Reporting, recipe: Recipe, dataset: str, out: Path, **options: Any) -> None:
+def _train(reporting: Reporting, recipe: Callable[[], Recipe], dataset: str, out: Path, **options: Any) -> None:
     with session(reporting) as (on_event, cancel):
+        wanted = recipe()
+        from .events import Message
         from .runs import fine_tune
 
-        run = fine_tune(dataset, out, recipe=recipe, on_event=on_event, cancel=cancel, **options)
+        run = fine_tune(dataset, out, recipe=wanted, on_event=on_event, cancel=cancel, **options)
+        if run.cancelled:
+            on_event(Message("train", "Stopped on request. The best model so far is kept; --resume goes on."))
     if run.held_out is not None and not reporting.events:
         print_table(run.held_out.to_table())
     if run.cancelled:
@@ -366,7 +378,9 @@ def _cases(texts: Sequence[str], channels: Sequence[str]) -> list[CaseFiles]:
 
 
 def _share_or_names(text: str) -> float | tuple[str, ...]:
+    """A number below 1 is a share; all else are names, which may look like numbers: ``001``."""
     try:
-        return float(text)
+        share = float(text)
     except ValueError:
         return split_names(text)
+    return share if abs(share) < 1 else split_names(text)

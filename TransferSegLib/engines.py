@@ -21,13 +21,14 @@ from .errors import DependencyError, InputError, TransferSegError
 from .files import atomic_path
 from .model import Model
 from .network import UNet, check_input_shape
+from .slabs import forward_in_slabs
 
 # From an image (C, i, j, k) to logits (F, i, j, k), both float32; every side divides by the network's multiple.
 Engine = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 ENGINES = ("auto", "torch", "openvino")
 
-_OUT_OF_MEMORY = "Give a smaller --memory, so that the image is done in patches."
+_OUT_OF_MEMORY = "Give a smaller --memory, so that the image is done in slabs."
 
 
 def make_engine(model: Model, name: str = "auto", device: str = "auto", precision: str = "float32") -> Engine:
@@ -57,18 +58,19 @@ def make_engine(model: Model, name: str = "auto", device: str = "auto", precisio
     if name == "auto" and where.type == "cpu" and _has_openvino():
         with contextlib.suppress(TransferSegError, RuntimeError):  # no room for its cache, or no such processor
             return _openvino_engine(model, precision)
-    return _torch_engine(model.build(), where, number)
+    return torch_engine(model.build(), where, number)
 
 
-def _torch_engine(network: UNet, device: torch.device, precision: torch.dtype) -> Engine:
+def torch_engine(network: UNet, device: torch.device, precision: torch.dtype, slabs: int | None = None) -> Engine:
+    """PyTorch on ``device``; takes ``network`` there. With ``slabs`` see :func:`slabs.forward_in_slabs`."""
     network = network.to(device).eval()
     channels_last(network)
 
     def run(image: NDArray[np.float32]) -> NDArray[np.float32]:
-        batch = to_input(torch.from_numpy(np.require(image, requirements="CW")), device)
+        batch = to_input(torch.from_numpy(np.require(image, requirements=("C", "W"))), device)
         check_input_shape(network, tuple(batch.shape))
         with memory_errors(_OUT_OF_MEMORY), torch.inference_mode(), autocast(device, precision):
-            logits: Tensor = network(batch)
+            logits: Tensor = network(batch) if slabs is None else forward_in_slabs(network, batch, slabs)
         result: NDArray[np.float32] = logits[0].float().cpu().contiguous().numpy()
         return result
 
@@ -78,7 +80,8 @@ def _torch_engine(network: UNet, device: torch.device, precision: torch.dtype) -
 def _openvino_engine(model: Model, precision: str) -> Engine:
     import openvino
 
-    path = default_cache() / "onnx" / f"{model.card.weights_sha256[:32]}.onnx"
+    # Equal weights are not an equal network: whose statistics it normalises by is not among them.
+    path = default_cache() / "onnx" / f"{model.sha256[:32]}-{model.card.network.statistics}.onnx"
     if not path.exists():
         export_onnx(model, path)
     hint = {"bfloat16": "bf16", "float32": "f32", "auto": "bf16"}[precision]
@@ -115,7 +118,7 @@ def export_onnx(model: Model, path: str | Path) -> Path:
     level = exporter.level
     exporter.setLevel(logging.ERROR)  # it reports on packages that are none of our business
     try:
-        with atomic_path(path) as beside, warnings.catch_warnings():
+        with atomic_path(path) as beside, warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 network,

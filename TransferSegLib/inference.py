@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .case import CaseFiles, as_files, load_case
-from .device import choose_device
-from .engines import Engine, make_engine
+from .device import choose_device, choose_precision
+from .engines import Engine, make_engine, torch_engine
 from .errors import InputError, TransferSegError
 from .events import CancelToken, Failure, OnEvent, Warning, ignore, track
 from .files import atomic_path
 from .labels import LabelScheme
-from .memory import BASE_BYTES, available_bytes, inference_bytes
+from .memory import BASE_BYTES, available_bytes, inference_bytes, slab_thickness
 from .metrics import count_lesions
 from .model import Model, load_model
 from .preprocess import Pipeline
@@ -28,7 +28,7 @@ from .preprocess.pipeline import labels_on
 from .resample import resample
 from .volume import Volume, ending, stem, write_volume
 
-# Share of the free memory that is used before a case is done in patches.
+# Share of the free memory that is used before a case is done in slabs.
 _MEMORY_SHARE = 0.7
 
 # Formats other than NIfTI that a result follows. A header and its data in two files become one.
@@ -157,18 +157,18 @@ class Segmenter:
         return available_bytes() * _MEMORY_SHARE if choose_device(self.options.device).type == "cpu" else math.inf
 
     def _fitting(self, shape: tuple[int, ...], name: str, on_event: OnEvent) -> Engine:
-        """The engine, over whole images if the memory allows it, else over patches."""
+        """The engine if the memory allows it, else PyTorch, slab by slab."""
         network = self.model.card.network
         multiple = 2 ** (network.steps - 1)
         padded = [-(-side // multiple) * multiple for side in shape]
-        limit = self._memory_limit()
-        per_voxel = inference_bytes(1, network.base_filters, network.classes)
-        voxels = (limit - BASE_BYTES) / per_voxel
-        if np.prod(padded) <= voxels:
-            return lambda image: _padded(self._engine, image, padded)
-        side = max(4 * multiple, int(max(voxels, 0) ** (1 / 3)) // multiple * multiple)
-        on_event(Warning(f"The image does not fit into the memory at once: it is done in patches of {side}^3.", name))
-        return lambda image: in_patches(self._engine, image, side, network.classes)
+        limit = self._memory_limit() - BASE_BYTES
+        engine = self._engine
+        if inference_bytes(math.prod(padded), network.base_filters, network.classes) > limit:
+            on_event(Warning("The image does not fit into the memory at once: it takes about twice as long.", name))
+            slabs = slab_thickness(limit, padded, network.base_filters, network.classes)
+            device = choose_device(self.options.device)
+            engine = torch_engine(self.model.build(), device, choose_precision(self.options.precision, device), slabs)
+        return lambda image: _padded(engine, image, padded)
 
 
 def segment(
@@ -241,21 +241,6 @@ def segment_dataset(
         if rows:
             written.append(_write_rows(rows, out / "volumes.csv"))
     return written, failed
-
-
-def in_patches(engine: Engine, image: NDArray[np.float32], side: int, classes: int) -> NDArray[np.float32]:
-    """Logits of ``image`` (C, i, j, k) from overlapping cubes, weighted by a Gaussian (MONAI's sliding window)."""
-    import torch
-    from monai.inferers import sliding_window_inference
-
-    def run(batch: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(engine(batch[0].numpy()))[None]
-
-    result = sliding_window_inference(
-        torch.from_numpy(np.ascontiguousarray(image))[None], (side,) * 3, 1, run, overlap=0.5, mode="gaussian"
-    )
-    array: NDArray[np.float32] = result[0].numpy()
-    return array
 
 
 def count_voxels(labels: NDArray[np.uint8], scheme: LabelScheme) -> dict[str, int]:

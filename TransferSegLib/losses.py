@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from .errors import InputError
 
+_IGNORED = -100  # marks voxels that do not count
+
 
 def class_weights(counts: Sequence[int] | NDArray[np.int64], names: Sequence[str] = ()) -> Tensor:
     """Weights at the start of training: w_c = voxels in the training set / voxels of class c in it.
@@ -58,10 +60,13 @@ def weighted_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor, mask
     mask : (i, j, k) bool, the voxels that count; None: all. If there is none the loss is 0.
     """
     if mask is not None:
-        logits, target = logits[:, mask], target[mask]
-    if not target.numel():
-        return 0 * logits.float().sum()
-    return functional.cross_entropy(logits.float().reshape(1, len(weights), -1), target.reshape(1, -1), weights)
+        # Marked, not cut out: gathering these voxels and scattering the gradient back took a quarter of a step.
+        target = target.masked_fill(~mask, _IGNORED)
+    total = functional.cross_entropy(
+        logits.float()[None], target[None], weights, ignore_index=_IGNORED, reduction="sum"
+    )
+    counted = torch.stack([(target == label).sum() for label in range(len(weights))])
+    return total / (weights * counted).sum().clamp(min=1e-6)
 
 
 def soft_dice_loss(logits: Tensor, target: Tensor, mask: Tensor | None = None, smooth: float = 1.0) -> Tensor:
@@ -70,11 +75,13 @@ def soft_dice_loss(logits: Tensor, target: Tensor, mask: Tensor | None = None, s
     10.1109/3DV.2016.79. Shapes as in :func:`weighted_cross_entropy`. ``smooth`` makes an absent class that is not
     predicted count as found.
     """
+    probability = logits.float().softmax(0)
     if mask is not None:
-        logits, target = logits[:, mask], target[mask]
-    classes = logits.shape[0]
-    probability = logits.float().softmax(0).reshape(classes, -1)
-    one_hot = functional.one_hot(target.reshape(-1), classes).to(probability.dtype).T
-    overlap = (probability * one_hot).sum(1)
-    extent = probability.sum(1) + one_hot.sum(1)
-    return 1 - ((2 * overlap + smooth) / (extent + smooth))[1:].mean()
+        probability = probability * mask
+        target = target.masked_fill(~mask, _IGNORED)
+    losses = []
+    for label in range(1, logits.shape[0]):
+        reference = target == label
+        overlap = (probability[label] * reference).sum()
+        losses.append(1 - (2 * overlap + smooth) / (probability[label].sum() + reference.sum() + smooth))
+    return torch.stack(losses).mean()

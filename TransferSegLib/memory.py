@@ -5,10 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-# Bytes a voxel for the network with 4 base filters, from Benchmarks/memory.py, rounded up.
+# Bytes a voxel for the network with 4 base filters, from Benchmarks/memory.py, rounded up: of the image at once, of a
+# slab, and of the image besides.
 _INFERENCE_BYTES = 170
+_SLAB_BYTES, _KEPT_BYTES = 250, 16
 _TRAINING_BYTES = {"float32": 330, "bfloat16": 260}
 
 _PROC = Path("/proc")
@@ -26,6 +29,14 @@ BASE_BYTES = 500 * 2**20
 def inference_bytes(voxels: int, base_filters: int = 4, classes: int = 4) -> int:
     """Peak memory in bytes of one forward pass over ``voxels``, without :data:`BASE_BYTES`."""
     return int(voxels * (_INFERENCE_BYTES * base_filters / 4 + 8 * classes))
+
+
+def slab_thickness(limit: float, shape: Sequence[int], base_filters: int = 4, classes: int = 4) -> int:
+    """Layers of a slab, for :func:`slabs.forward_in_slabs`, that take ``limit`` bytes; at least 8, and even."""
+    i, j, k = shape
+    kept = i * j * k * (_KEPT_BYTES * base_filters / 4 + 8 * classes)
+    layers = (limit - kept) / (i * j * _SLAB_BYTES * base_filters / 4) - 8  # and what a slab sees beside it
+    return max(8, min(int(layers) // 2 * 2, k))
 
 
 def training_bytes(voxels: int, precision: str, base_filters: int = 4) -> int:

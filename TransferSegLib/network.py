@@ -39,9 +39,15 @@ class FixableBatchNorm3d(nn.BatchNorm3d):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.statistics == "image":
+        if self.statistics == "running":
+            return super().forward(x)
+        if not torch.is_grad_enabled():
             return functional.instance_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
-        return super().forward(x)
+        # The same, image by image: PyTorch 2.13's instance_norm has wrong gradients in bfloat16 with channels last.
+        each = [
+            functional.batch_norm(one, None, None, self.weight, self.bias, True, 0.0, self.eps) for one in x.split(1)
+        ]
+        return each[0] if len(each) == 1 else torch.cat(each)
 
 
 class EncoderStep(nn.Module):
@@ -54,8 +60,8 @@ class EncoderStep(nn.Module):
         self.norm = FixableBatchNorm3d(filters, statistics)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        skip = _activate(self.conv2(_activate(self.conv1(x))))
-        return skip, self.norm(_pool(skip))
+        skip = activate(self.conv2(activate(self.conv1(x))))
+        return skip, self.norm(pool(skip))
 
 
 class Bottom(nn.Module):
@@ -67,7 +73,7 @@ class Bottom(nn.Module):
         self.conv2 = nn.Conv3d(filters, filters, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _activate(self.conv2(_activate(self.conv1(x))))
+        return activate(self.conv2(activate(self.conv1(x))))
 
 
 class DecoderStep(nn.Module):
@@ -81,8 +87,8 @@ class DecoderStep(nn.Module):
         self.conv2 = nn.Conv3d(filters, filters, 3, padding=1)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        x = self.norm(torch.cat([_activate(self.up(x)), skip], dim=1))
-        return _activate(self.conv2(_activate(self.conv1(x))))
+        x = self.norm(torch.cat([activate(self.up(x)), skip], dim=1))
+        return activate(self.conv2(activate(self.conv1(x))))
 
 
 class UNet(nn.Module):
@@ -163,10 +169,10 @@ def check_input_shape(network: UNet, shape: tuple[int, ...]) -> None:
         )
 
 
-def _activate(x: Tensor) -> Tensor:
+def activate(x: Tensor) -> Tensor:
     return functional.leaky_relu(x, LEAKY_SLOPE)
 
 
-def _pool(x: Tensor) -> Tensor:
+def pool(x: Tensor) -> Tensor:
     # PyTorch has no bfloat16 average pooling on the CPU; what follows is normalised in float32 anyway.
     return functional.avg_pool3d(x.float(), 2)

@@ -13,10 +13,16 @@ import typer
 T = TypeVar("T")
 
 
-def takes(kind: type[Any], parameter: str, panel: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
+def takes(
+    kind: type[Any], parameter: str, panel: str, later: bool = False
+) -> Callable[[Callable[..., T]], Callable[..., T]]:
     """Give a command an option for each field of the dataclass ``kind``; it receives them as one ``parameter``.
 
     A field of the type ``tuple[str, ...]`` is a comma-separated list, for which ``none`` is empty.
+
+    Parameters
+    ----------
+    later : the command receives a function that makes the dataclass, to call where its refusals are told to the user.
     """
 
     def decorate(command: Callable[..., T]) -> Callable[..., T]:
@@ -30,7 +36,11 @@ def takes(kind: type[Any], parameter: str, panel: str) -> Callable[[Callable[...
             values = {item.name: given.pop(item.name) for item in added}
             for name in listed:
                 values[name] = split_names(values[name])
-            return command(**given, **{parameter: kind(**values)})
+
+            def make() -> Any:
+                return kind(**values)
+
+            return command(**given, **{parameter: make if later else make()})
 
         signature = inspect.Signature([*own, *added])
         run.__signature__ = signature  # type: ignore[attr-defined]

@@ -61,6 +61,7 @@ class Plan:
             "channels": self.channels,
             "labels": self.scheme.to_dict()["classes"],
             "pre-processing": self.pipeline.to_card(),
+            "statistics": self.statistics,
         }
 
 
@@ -145,7 +146,7 @@ def make_pipeline(
 
 
 def _warn_leaks(plan: Plan, on_event: OnEvent) -> None:
-    if plan.parent is None:
+    if plan.parent is None or plan.strategy.name == "scratch":
         return
     for case in (*plan.roles.validation, *plan.roles.held_out):
         if plan.parent.card.contains_case(case.name):

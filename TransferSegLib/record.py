@@ -76,7 +76,7 @@ class RunRecord:
         if parent is not None:
             origin = f"fine-tuned from {parent.name} with the strategy '{plan.strategy.name}'"
         return {
-            "name": re.sub(r"[^a-z0-9._-]+", "-", self.name.lower()).strip("-._") or "model",
+            "name": re.sub(r"[^a-z0-9._-]+", "-", self.name.lower()).strip("-._")[:64].rstrip("-._") or "model",
             "version": "1.0",
             "title": f"{plan.scheme.name.capitalize()} segmentation, {origin}",
             "description": f"A 3D U-Net {origin} on {len(plan.roles.training)} cases. {plan.strategy.explanation}",

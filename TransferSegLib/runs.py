@@ -18,7 +18,7 @@ from .checkpoint import load_checkpoint
 from .datasets import Dataset
 from .device import choose_device
 from .distributed import World, join_world
-from .errors import InputError
+from .errors import Cancelled, InputError
 from .evaluation import Evaluation, case_rows
 from .events import CancelToken, Message, OnEvent, Result, ignore, track
 from .inference import InferenceOptions, Segmenter
@@ -159,13 +159,16 @@ def fine_tune(
         return Run(out, model, result.history, None, result.cancelled)
     save_model(model, out / "model")  # now, so that whatever comes next loses nothing
     write_history(result.history, out / "history.csv")
-    tested = None
-    if plan.roles.held_out and not result.cancelled:
-        tested = score_cases(model, plan.roles.held_out, out / "held-out", on_event, cancel)
-        model = record.model(tested)
-        save_model(model, out / "model")
-    on_event(Result(record.summary(out / "model", tested)))
-    return Run(out, model, result.history, tested, result.cancelled)
+    tested, cancelled = None, result.cancelled
+    if plan.roles.held_out and not cancelled:
+        try:
+            tested = score_cases(model, plan.roles.held_out, out / "held-out", on_event, cancel)
+            model = record.model(tested)
+            save_model(model, out / "model")
+        except Cancelled:  # the model is there, without these numbers
+            cancelled = True
+    on_event(Result({**record.summary(out / "model", tested), "cancelled": cancelled}))
+    return Run(out, model, result.history, tested, cancelled)
 
 
 def score_cases(

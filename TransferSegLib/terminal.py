@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
+import shutil
 import signal
 import sys
+import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from .errors import ResourceError, TransferSegError
+from .errors import InputError, ResourceError, TransferSegError
 from .events import CancelToken, Event, Failure, Message, Metric, OnEvent, Progress, Result, Warning
 from .recipe import option
 
@@ -34,13 +38,12 @@ def session(reporting: Reporting) -> Iterator[tuple[OnEvent, CancelToken]]:
     """
     cancel = CancelToken(reporting.cancel_file or None)
     listener = _Lines() if reporting.events else _Text()
-    if reporting.threads:
-        _set_threads(reporting.threads)
-    if reporting.cancel_on_eof:
-        threading.Thread(target=_cancel_at_eof, args=(cancel,), daemon=True).start()
     try:
         with listener, _signals(cancel):
             try:
+                _set_threads(reporting.threads)
+                if reporting.cancel_on_eof:
+                    threading.Thread(target=_cancel_at_eof, args=(cancel,), daemon=True).start()
                 yield listener.show, cancel
             except MemoryError as error:
                 raise ResourceError(
@@ -50,6 +53,8 @@ def session(reporting: Reporting) -> Iterator[tuple[OnEvent, CancelToken]]:
         listener.show(Failure.of(error))
         raise SystemExit(error.exit_code) from error
     except BrokenPipeError:  # whoever read our output has gone
+        # What is still in the buffer has nowhere to go; Python would complain about it when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise SystemExit(3) from None
 
 
@@ -67,55 +72,120 @@ class _Lines:
 
 
 class _Text:
-    """A progress bar for each stage, and sentences. Results go to standard output, all else to standard error."""
+    """Sentences, a table of metrics and a progress bar for each stage on standard error; results on standard output.
+
+    Of a long run a row in twenty stays on the screen; below them stands the newest one, and then the bars.
+    """
 
     def __enter__(self) -> _Text:
         from rich.console import Console
+        from rich.live import Live
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
+        from rich.table import Column
 
-        self._error = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._out = Console(highlight=False, soft_wrap=True)
+        self._error = Console(stderr=True, highlight=False)
         self._bars = Bars(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[detail]}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[detail]}", table_column=Column(no_wrap=True)),
             console=self._error,
         )
         self._tasks: dict[str, Any] = {}
-        self._bars.start()
+        self._columns: list[str] = []
+        self._newest = ""
+        self._printed = -1
+        self._results: list[Result] = []
+        self._live = Live(get_renderable=self._moving, console=self._error, redirect_stdout=False)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        if self._live.is_started:
+            self._live.stop()
+            if not self._error.is_terminal:  # where rich leaves out the end of the last line
+                self._error.print()
+        for event in self._results:
+            width = max(map(len, event.values), default=0)
+            for name, value in event.values.items():
+                print(f"{name.replace('_', ' '):<{width}}  {_plain(value)}")
+        sys.stdout.flush()
 
     def show(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self._progress(event)
+        elif isinstance(event, Metric):
+            self._metric(event)
+        elif isinstance(event, Message):
+            self._say(event.text)
+        elif isinstance(event, Warning):
+            self._say(event.text, "Warning: ", "yellow", event.case)
+        elif isinstance(event, Failure):
+            self._say(event.cause, "Error: ", "red", event.case)
+            if event.remedy:
+                self._say(event.remedy, "       ")
+        elif isinstance(event, Result):
+            self._results.append(event)  # the bars are in the way now
+
+    def _say(self, text: str, before: str = "", style: str = "", case: str = "") -> None:
+        from rich.text import Text
+
+        lines = (before + (f"{case}: {text}" if case else text)).splitlines()
+        if self._error.is_terminal:  # which would break lines within words
+            lines = [_wrapped(line, self._error.width, " " * (len(before) or 2)) for line in lines]
+        said = Text("\n".join(lines))
+        said.stylize(style, 0, len(before))
+        self._error.print(said, soft_wrap=True)
+
+    def _moving(self) -> Any:
+        """What is drawn anew all the time."""
+        from rich.console import Group
+        from rich.text import Text
+
+        newest = [Text(self._newest, no_wrap=True, overflow="ellipsis")] if self._newest else []
+        return Group(*newest, self._bars.get_renderable())
+
+    def _progress(self, event: Progress) -> None:
         from rich.markup import escape
 
-        if isinstance(event, Progress):
-            if event.stage not in self._tasks:
-                self._tasks[event.stage] = self._bars.add_task(event.stage, total=event.of, detail="")
-            self._bars.update(
-                self._tasks[event.stage], completed=event.step, total=event.of, detail=escape(event.detail)
-            )
-        elif isinstance(event, Metric):
-            values = "  ".join(f"{name} {value:.4g}" for name, value in event.values.items())
-            self._error.print(f"{event.stage} {event.step:>4}  {escape(values)}")
-        elif isinstance(event, Message):
-            self._error.print(escape(event.text))
-        elif isinstance(event, Warning):
-            where = f"{event.case}: " if event.case else ""
-            self._error.print(f"[yellow]Warning:[/yellow] {escape(where + event.text)}")
-        elif isinstance(event, Failure):
-            where = f"{event.case}: " if event.case else ""
-            self._error.print(
-                f"[red]Error:[/red] {escape(where + event.cause)}\n       {escape(event.remedy)}".rstrip()
-            )
-        elif isinstance(event, Result):
-            for name, value in event.values.items():
-                self._out.print(escape(f"{name}: {value}"))
+        if event.stage not in self._tasks:
+            self._tasks[event.stage] = self._bars.add_task(event.stage, total=event.of, detail="")
+        task = self._tasks[event.stage]
+        self._bars.update(task, completed=event.step, total=event.of, detail=escape(event.detail))
+        self._live.start()
+
+    def _metric(self, event: Metric) -> None:
+        names = ["epoch", *(name.replace("_", " ") for name in event.values)]
+        if names != self._columns:
+            self._columns = names
+            self._say("  ".join(f"{name:>{_width(name)}}" for name in names))
+        cells = [str(event.step), *(f"{value:#.3g}".rstrip(".") for value in event.values.values())]
+        row = "  ".join(f"{cell:>{_width(name)}}" for name, cell in zip(names, cells, strict=True))
+        done = 1.0
+        if event.stage in self._tasks:
+            done = self._bars.tasks[self._tasks[event.stage]].percentage / 100
+        # The first row of each twentieth of the run, and the last one.
+        if int(done * 20 + 1e-9) > self._printed:
+            self._newest, self._printed = "", int(done * 20 + 1e-9)
+            self._say(row)
+        else:
+            self._newest = row
+
+
+def _width(column: str) -> int:
+    return len(column) if column == "epoch" else max(len(column), 8)
+
+
+def _wrapped(line: str, width: int, indent: str) -> str:
+    """Broken between words, so that paths stay whole; the lines that follow are indented."""
+    if len(line) <= width:
+        return line
+    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _plain(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 @contextlib.contextmanager
@@ -141,22 +211,50 @@ def _signals(cancel: CancelToken) -> Iterator[None]:
 
 
 def _cancel_at_eof(cancel: CancelToken) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        while sys.stdin.buffer.read(1024):
+    # Not through sys.stdin: a thread that waits there holds its lock, on which Python, or a child that a library
+    # forks, waits for ever when it ends.
+    with contextlib.suppress(OSError):
+        while os.read(0, 1024):
             pass
     cancel.cancel()
 
 
 def _set_threads(threads: int) -> None:
-    import torch
+    if threads < 0:
+        raise InputError(f"--threads cannot be {threads}.", "Give 1 or more, or 0 for all.")
+    if threads:
+        import torch
 
-    torch.set_num_threads(threads)
+        torch.set_num_threads(threads)
 
 
-def print_table(rows: list[list[str]], show: Callable[[str], None] = print) -> None:
-    """Columns lined up, the first row as header."""
+def print_table(rows: list[list[str]], prose: bool = False) -> None:
+    """Columns lined up, the first row as header; what is too wide for the terminal comes as several tables.
+
+    Parameters
+    ----------
+    prose : the last column holds sentences, which are broken between words instead.
+    """
+    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for number, row in enumerate(rows):
-        show("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-        if number == 0:
-            show("  ".join("-" * width for width in widths))
+    if prose:
+        widths[-1] = min(widths[-1], max(20, limit - sum(width + 2 for width in widths[:-1])))
+    rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    for number, columns in enumerate(_fitting(widths, limit)):
+        if number:
+            print()
+        for row in rows:
+            cells = [textwrap.wrap(row[column], widths[column]) for column in columns]
+            for line in itertools.zip_longest(*cells, fillvalue=""):
+                padded = (cell.ljust(widths[column]) for cell, column in zip(line, columns, strict=True))
+                print("  ".join(padded).rstrip())
+
+
+def _fitting(widths: Sequence[int], limit: int) -> list[list[int]]:
+    """Columns in groups that fit side by side. The first one names the rows: each group has it."""
+    groups = [[0]]
+    for column in range(1, len(widths)):
+        if len(groups[-1]) > 1 and sum(widths[other] + 2 for other in groups[-1]) + widths[column] > limit:
+            groups.append([0])
+        groups[-1].append(column)
+    return groups

@@ -278,6 +278,7 @@ class _Trainer:
         if epoch < self.settle_epoch:
             return
         norms = [m for m in self.network.modules() if isinstance(m, FixableBatchNorm3d) and not m.fixed]
+        norms = [norm for norm in norms if norm.statistics == "running"]
         if epoch == self.settle_epoch and norms:
             momenta = [norm.momentum for norm in norms]
             for norm in norms:

@@ -61,9 +61,7 @@ def make_brain(
     return image * brain, brain, label
 
 
-def prepared(
-    seed: int = 0, disease: str = "glioma", shape: tuple[int, int, int] = SHAPE, name: str = ""
-) -> Prepared:
+def prepared(seed: int = 0, disease: str = "glioma", shape: tuple[int, int, int] = SHAPE, name: str = "") -> Prepared:
     """A brain as the network sees it: mean 0 and standard deviation 1."""
     image, brain, label = make_brain(seed, disease, shape)
     inside = image[:, brain]

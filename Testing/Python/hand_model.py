@@ -1,4 +1,4 @@
-"""A model set by hand, whose answer is known beforehand: a class is where one channel is bright. And heads to show it."""
+"""A model set by hand, whose answer is known beforehand: a class is where one channel is bright. And heads for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from model_examples import card_fields
 from numpy.typing import NDArray
-from phantoms import ball, soft_ball
+from phantoms import ball, make_grid, soft_ball
 
 from TransferSegLib.case import CaseFiles
 from TransferSegLib.grid import Grid
@@ -21,26 +21,41 @@ from TransferSegLib.volume import Volume, write_volume
 
 torch.set_num_threads(1)
 
-# The head is 100 and has spheres of twice that, whose edges are half as bright again.
+Spheres = Sequence[tuple[tuple[float, float, float], float]]
+
+# The head is 100, and 200 within this sphere.
 HEAD_MM = 18.0
 LESION_AT, LESION_MM = (4.0, -3.0, 5.0), 6.0
 LESION_ML = 4 / 3 * np.pi * LESION_MM**3 / 1000
 
-# What a value of 150 becomes, when this share of the brain has 200 and the rest 100.
-_SHARE = (LESION_MM / HEAD_MM) ** 3
-EDGE_Z = float((0.5 - _SHARE) / np.sqrt(_SHARE * (1 - _SHARE)))
 
-Spheres = Sequence[tuple[tuple[float, float, float], float]]
+def head(grid: Grid, spheres: Spheres = ((LESION_AT, LESION_MM),)) -> NDArray[np.float32]:
+    """A head without skull, with bright spheres at these places, of these radii, in world mm."""
+    bright = sum((soft_ball(grid, centre, radius) for centre, radius in spheres), np.zeros(grid.shape, np.float32))
+    return np.where(ball(grid, (0, 0, 0), HEAD_MM), 100 * (1 + bright), 0).astype(np.float32)
+
+
+def _edge_z() -> float:
+    """What 150, the value at the sphere's surface, becomes when the brain gets mean 0 and standard deviation 1."""
+    image = head(make_grid())
+    return float((150 - image[image > 0].mean()) / image[image > 0].std())
+
+
+EDGE_Z = _edge_z()
 
 
 def threshold_model(
     classes: Sequence[str] = ("flair",),
     channels: Sequence[str] = ("t1", "flair"),
     scheme: LabelScheme = LESION,
+    level: float = 150.0,
     pipeline: Pipeline | None = None,
 ) -> Model:
-    """Class n is where the n-th channel of ``classes`` is brighter than ``EDGE_Z``; of several, the last one."""
-    pipeline = pipeline or Pipeline()
+    """Class n is where the n-th channel of ``classes`` is brighter than ``level``; of several, the last one.
+
+    ``pipeline`` leaves intensities as they are unless given: a standard deviation hangs on what the brain's edge is.
+    """
+    pipeline = pipeline or Pipeline(intensity=())
     parameters = {"in_channels": len(channels), "classes": len(scheme), "base_filters": len(channels), "steps": 2}
     network = UNet(**parameters)
     with torch.no_grad():
@@ -56,26 +71,35 @@ def threshold_model(
         decoder.conv1.weight[same, range(count, 2 * count), 1, 1, 1] = 1
         decoder.norm.running_var -= decoder.norm.eps
         for label, channel in enumerate(classes, start=1):
-            gain = 100.0**label
+            gain = 10.0**label
             network.head.weight[label, channels.index(channel)] = gain
-            network.head.bias[label] = -gain * EDGE_Z
+            network.head.bias[label] = -gain * level
     return new_model(_card(parameters, channels, scheme, pipeline), network.state_dict())
 
 
 def random_model(
-    channels: Sequence[str] = ("t1", "flair"), scheme: LabelScheme = LESION, pipeline: Pipeline | None = None
+    channels: Sequence[str] = ("t1", "flair"), scheme: LabelScheme = LESION, statistics: str = "running"
 ) -> Model:
     """Random weights: an answer that nobody knows, and that no symmetry of the image leaves as it is."""
-    parameters = {"in_channels": len(channels), "classes": len(scheme), "base_filters": 4, "steps": 2}
+    parameters = {
+        "in_channels": len(channels),
+        "classes": len(scheme),
+        "base_filters": 4,
+        "steps": 2,
+        "statistics": statistics,
+    }
     torch.manual_seed(0)
     network = UNet(**parameters)
-    with torch.no_grad():
-        network.head.weight *= 20  # not all probabilities near a half
-    return new_model(_card(parameters, channels, scheme, pipeline or Pipeline()), network.state_dict())
+    with torch.no_grad():  # so that both probabilities occur
+        network.head.bias.zero_()
+        logits = network.eval()(torch.randn(1, len(channels), 16, 16, 16))
+        network.head.weight *= 2 / logits.std()
+        network.head.bias -= logits.mean((0, 2, 3, 4)) * 2 / logits.std()
+    return new_model(_card(parameters, channels, scheme, Pipeline()), network.state_dict())
 
 
 def _card(
-    parameters: Mapping[str, int], channels: Sequence[str], scheme: LabelScheme, pipeline: Pipeline
+    parameters: Mapping[str, object], channels: Sequence[str], scheme: LabelScheme, pipeline: Pipeline
 ) -> dict[str, object]:
     return card_fields(
         name=f"{scheme.name}-by-hand",
@@ -86,12 +110,6 @@ def _card(
         spacing_mm=pipeline.spacing_mm,
         shape=pipeline.shape,
     )
-
-
-def head(grid: Grid, spheres: Spheres = ((LESION_AT, LESION_MM),)) -> NDArray[np.float32]:
-    """A head without skull, with bright spheres at these places, of these radii, in world mm."""
-    bright = sum((soft_ball(grid, centre, radius) for centre, radius in spheres), np.zeros(grid.shape, np.float32))
-    return np.where(ball(grid, (0, 0, 0), HEAD_MM), 100 * (1 + bright), 0).astype(np.float32)
 
 
 def write_head(

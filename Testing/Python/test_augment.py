@@ -47,7 +47,9 @@ def test_the_same_seed_gives_the_same_sample(name: str) -> None:
     augment(*sample(), ALL, (98,))
     torch.manual_seed(1)
     np.random.seed(1)
-    assert all(same(augment(*sample(), (name,), (0, seed)), expected) for seed, expected in zip(SEEDS, first, strict=True))
+    assert all(
+        same(augment(*sample(), (name,), (0, seed)), expected) for seed, expected in zip(SEEDS, first, strict=True)
+    )
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -129,7 +131,9 @@ def test_an_affine_change_stays_within_what_the_help_says() -> None:
     for seed in range(20):
         _, before, _ = original = marked()
         _, after, _ = augment(*original, ("affine",), (seed,))
-        centres = [np.array([(axis * mask.numpy()).sum() for axis in place]) / mask.sum().item() for mask in (before, after)]
+        centres = [
+            np.array([(axis * mask.numpy()).sum() for axis in place]) / mask.sum().item() for mask in (before, after)
+        ]
         # Up to 8 voxels along each axis; the brain may leave the image at one side.
         assert np.abs(centres[1] - centres[0]).max() < 8.5
         assert 0.5 * 0.85**3 < after.sum() / before.sum() < 1.15**3 * 1.1

@@ -88,7 +88,11 @@ def test_what_comes_from_the_cache_is_what_was_prepared(case: CaseFiles, tmp_pat
         found = prepare(case, tmp_path / "cache")
         assert found.name == "Brats18_A_1"
         assert found.label is not None
-        for mine, theirs in ((found.image, expected.image), (found.brain, expected.brain), (found.label, expected.label)):
+        for mine, theirs in (
+            (found.image, expected.image),
+            (found.brain, expected.brain),
+            (found.label, expected.label),
+        ):
             np.testing.assert_array_equal(mine, theirs, strict=True)
         assert found.grid.shape == expected.grid.shape
         np.testing.assert_array_equal(found.grid.affine, expected.grid.affine)
@@ -135,7 +139,11 @@ def test_a_case_that_was_edited_is_prepared_anew_even_with_the_same_size_and_tim
         {"pipeline": replace(pipeline(), intensity=())},
         {"channels": ("flair", "t1", "t1c", "t2")},
         {"channels": ("t1", "flair")},
-        {"scheme": replace(GLIOMA, classes=(*GLIOMA.classes[:2], replace(GLIOMA.classes[2], codes=(2, 9)), GLIOMA.classes[3]))},
+        {
+            "scheme": replace(
+                GLIOMA, classes=(*GLIOMA.classes[:2], replace(GLIOMA.classes[2], codes=(2, 9)), GLIOMA.classes[3])
+            )
+        },
     ],
     ids=["spacing", "intensity", "channel order", "fewer channels", "scheme"],
 )
@@ -262,9 +270,10 @@ def test_a_full_disk_leaves_no_half_entry(case: CaseFiles, tmp_path: Path, monke
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(ResourceError, match="disk is full"):
+    with monkeypatch.context() as patch:
         patch.setattr(np, "save", fail)
-        prepare(case, tmp_path / "cache")
+        with pytest.raises(ResourceError, match="disk is full"):
+            prepare(case, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
     assert prepare(case, tmp_path / "cache").image.any()
 

@@ -210,7 +210,11 @@ def test_a_restored_state_is_laid_out_in_memory_as_its_parameter(tmp_path: Path)
     other, resumed, other_names = make_optimizer()
     restore_optimizer(resumed, other_names, load_checkpoint(tmp_path / "a").tensors["optimizer"])
     kernel = other[0].weight
-    assert resumed.state[kernel]["exp_avg"].stride() == kernel.stride() == optimizer.state[network[0].weight]["exp_avg"].stride()
+    assert (
+        resumed.state[kernel]["exp_avg"].stride()
+        == kernel.stride()
+        == optimizer.state[network[0].weight]["exp_avg"].stride()
+    )
 
 
 def test_only_trained_parameters_have_a_state() -> None:

@@ -12,7 +12,7 @@ import torch
 from model_examples import card_fields
 
 from TransferSegLib import engines
-from TransferSegLib.engines import export_onnx, make_engine
+from TransferSegLib.engines import export_onnx, make_engine, torch_engine
 from TransferSegLib.errors import DependencyError, InputError, ModelError, ResourceError
 from TransferSegLib.model import new_model
 from TransferSegLib.network import UNet
@@ -24,7 +24,7 @@ SIZES = [(16, 24, 32), (40, 16, 24)]
 
 def make_model(seed=0, **network):
     """A network of random weights, whose batch normalisations have seen data of another mean and spread."""
-    parameters = {"in_channels": 4, "classes": 4, "base_filters": 4, "steps": 4, **network}
+    parameters = {"in_channels": 4, "classes": 4, "base_filters": 4, "steps": 4, "statistics": "running", **network}
     torch.manual_seed(seed)
     net = UNet(**parameters)
     for module in net.modules():
@@ -36,7 +36,7 @@ def make_model(seed=0, **network):
     return new_model(card_fields(network=parameters, shape=None), net.state_dict())
 
 
-MODEL = make_model()
+MODEL, MODEL_OF_IMAGE = make_model(), make_model(statistics="image")
 
 
 def image(shape, seed=0):
@@ -92,18 +92,24 @@ def lacking(monkeypatch):
 def chosen(monkeypatch):
     """Which engine is made, without making it."""
     monkeypatch.setattr(engines, "_openvino_engine", lambda *_: "openvino")
-    monkeypatch.setattr(engines, "_torch_engine", lambda _, device, precision: f"torch {device} {precision}")
+    monkeypatch.setattr(engines, "torch_engine", lambda _, device, precision: f"torch {device} {precision}")
 
 
 class TestTorch:
     run = staticmethod(make_engine(MODEL, "torch", "cpu"))
 
     @pytest.mark.parametrize("shape", SIZES)
-    def test_equals_the_plain_network(self, shape):
-        found = self.run(image(shape))
+    @pytest.mark.parametrize("model", [MODEL, MODEL_OF_IMAGE])
+    def test_equals_the_plain_network(self, model, shape):
+        found = make_engine(model, "torch", "cpu")(image(shape))
         assert found.dtype == np.float32
         assert found.flags.c_contiguous
-        np.testing.assert_allclose(found, plain(MODEL, image(shape)), atol=1e-5)
+        np.testing.assert_allclose(found, plain(model, image(shape)), atol=1e-5)
+
+    @pytest.mark.parametrize("model", [MODEL, MODEL_OF_IMAGE])
+    def test_in_slabs_it_gives_the_same(self, model):
+        found = torch_engine(model.build(), torch.device("cpu"), torch.float32, slabs=8)(image(SIZES[0]))
+        np.testing.assert_allclose(found, plain(model, image(SIZES[0])), atol=1e-5)
 
     def test_gives_the_same_bits_each_time(self):
         values = image(SIZES[0])
@@ -140,9 +146,7 @@ class TestTorch:
         monkeypatch.setattr(UNet, "forward", forward)
         with pytest.raises(ResourceError) as caught:
             make_engine(MODEL, "torch")(image((16, 16, 16)))
-        assert str(caught.value) == (
-            "The memory is full. Give a smaller --memory, so that the image is done in patches."
-        )
+        assert str(caught.value) == ("The memory is full. Give a smaller --memory, so that the image is done in slabs.")
 
 
 class TestOpenVino:
@@ -155,6 +159,13 @@ class TestOpenVino:
         assert difference[:, ~at_border(shape)].max() < 1e-4
         assert difference[:, at_border(shape)].max() < 1e-4
         assert expected.std() > 0.05
+
+    def test_equals_a_network_that_normalises_by_each_images_own_statistics(self, cache):
+        engine = make_engine(MODEL_OF_IMAGE, "openvino")
+        for shape in SIZES:
+            found, expected = engine(image(shape)), plain(MODEL_OF_IMAGE, image(shape))
+            assert np.abs(found - expected).max() < 1e-4
+            assert expected.std() > 0.05
 
     def test_the_borders_are_worth_a_look(self):
         """Batch normalisation comes before a zero-padded convolution: folded into it, it is wrong at the border."""
@@ -193,18 +204,23 @@ class TestOpenVino:
             engine(image((16, 20, 16)))
 
     def test_is_exported_once_for_each_weights(self, engine, cache, monkeypatch):
-        assert [path.name for path in (cache / "onnx").iterdir()] == [f"{MODEL.sha256[:32]}.onnx"]
+        assert cache / "onnx" / f"{MODEL.sha256[:32]}-running.onnx" in (cache / "onnx").iterdir()
         exported = []
         monkeypatch.setattr(engines, "export_onnx", lambda model, path: exported.append(path) or 1 / 0)
         make_engine(MODEL, "openvino")
         assert exported == []
         other = make_model(seed=1)
-        with pytest.raises(ZeroDivisionError):
-            make_engine(other, "openvino")
-        assert exported == [cache / "onnx" / f"{other.sha256[:32]}.onnx"]
+        for model in (other, make_model(seed=1, statistics="image")):
+            assert model.sha256 == other.sha256  # what it normalises by is no weight
+            with pytest.raises(ZeroDivisionError):
+                make_engine(model, "openvino")
+        assert [path.name for path in exported] == [
+            f"{other.sha256[:32]}-running.onnx",
+            f"{other.sha256[:32]}-image.onnx",
+        ]
 
     def test_the_exported_network_is_one_file_with_its_weights(self, engine, cache):
-        (path,) = (cache / "onnx").iterdir()
+        path = cache / "onnx" / f"{MODEL.sha256[:32]}-running.onnx"
         network = onnx.load(path, load_external_data=False)
         onnx.checker.check_model(network)
         assert path.stat().st_size > 4 * 101_000

@@ -1,4 +1,4 @@
-"""Segmenting: from files to a label map that lies over the image in every viewer, volumes, and a table of many cases."""
+"""Segmenting: from files to a label map that lies over the image in every viewer, to volumes and tables."""
 
 import csv
 from pathlib import Path
@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
-from hand_model import LESION_AT, LESION_ML, LESION_MM, head, random_model, threshold_model, write_head
+from hand_model import EDGE_Z, LESION_AT, LESION_ML, LESION_MM, head, random_model, threshold_model, write_head
 from phantoms import GRIDS, ball, centre_of, make_grid, volume_ml, write_dicom
 
-import TransferSegLib as ts
+import TransferSegLib as ts  # noqa: N813, as everybody will
 from TransferSegLib import inference
 from TransferSegLib.case import CaseFiles
 from TransferSegLib.errors import Cancelled, InputError, ResourceError
 from TransferSegLib.events import CancelToken, Failure, Progress, Warning
 from TransferSegLib.grid import Grid
-from TransferSegLib.inference import InferenceOptions, Segmenter, in_patches, segment, segment_dataset
+from TransferSegLib.inference import InferenceOptions, Segmenter, segment, segment_dataset
 from TransferSegLib.labels import GLIOMA, LESION, LabelScheme
 from TransferSegLib.model import save_model
 from TransferSegLib.preprocess import Pipeline
@@ -30,17 +30,14 @@ MODEL = threshold_model()
 LESIONS = {"flair": [(LESION_AT, LESION_MM)]}
 CHANNELS = ("t1", "t1c", "t2", "flair")
 
-# One tumour: edema of 8 mm, bright on FLAIR, in it an enhancing part, bright on T1c, in it a necrotic one, on T2.
+# Necrosis is what is bright on T2, edema on FLAIR, enhancing tumour on T1c.
 GLIOMA_MODEL = threshold_model(("t2", "flair", "t1c"), CHANNELS, GLIOMA)
+NECROSIS_AT, EDEMA_AT, ENHANCING_AT = (-9.0, 3.0, 0.0), (9.0, 3.0, 0.0), (0.0, -9.0, 4.0)
 
 
 def glioma_case(folder, name="p1", grid=None):
-    """The spheres do not touch, so that each class has the volume of its own."""
-    spheres = {
-        "t2": [((-9.0, 0.0, 0.0), LESION_MM)],
-        "flair": [((8.0, 3.0, 0.0), LESION_MM)],
-        "t1c": [((0.0, -10.0, 5.0), LESION_MM - 1)],
-    }
+    """One sphere of each class; they do not touch."""
+    spheres = {"t2": [(NECROSIS_AT, LESION_MM)], "flair": [(EDEMA_AT, LESION_MM)], "t1c": [(ENHANCING_AT, LESION_MM)]}
     return write_head(folder, name, dict.fromkeys(CHANNELS, grid or make_grid()), spheres)
 
 
@@ -114,9 +111,19 @@ class TestPlaceInTheWorld:
         labels, grid = result.labels.data, result.labels.grid
         assert grid.matches(GRIDS[flair], 1e-4)
         assert labels.dtype == np.uint8
-        assert volume_ml(labels, grid) == pytest.approx(LESION_ML, rel=0.04)
-        np.testing.assert_allclose(centre_of(labels, grid), LESION_AT, atol=0.1)
+        # Slices of 3 mm cost a few per cent.
+        assert volume_ml(labels, grid) == pytest.approx(LESION_ML, rel=0.05)
+        np.testing.assert_allclose(centre_of(labels, grid), LESION_AT, atol=0.2)
         assert dice(labels == 1, ball(grid, LESION_AT, LESION_MM)) > 0.95
+
+    def test_the_same_for_a_model_that_wants_standardised_intensities(self, tmp_path):
+        model = threshold_model(level=EDGE_Z, pipeline=Pipeline())
+        for scale in (1, 7.3):
+            case = lesion_case(tmp_path, t1="axis-aligned")
+            image = nib.load(case.channels["flair"])
+            nib.save(nib.Nifti1Image(image.get_fdata(dtype=np.float32) * scale, image.affine), case.channels["flair"])
+            result = segment(case, model, engine="torch")
+            assert dice(result.labels.data == 1, ball(GRIDS["axis-aligned"], LESION_AT, LESION_MM)) > 0.98
 
     @pytest.mark.parametrize("flair", ["flipped", "oblique", "everything"])
     def test_the_brightness_may_be_on_the_channel_that_was_moved(self, tmp_path, flair):
@@ -124,7 +131,7 @@ class TestPlaceInTheWorld:
         grids = {"t1": GRIDS["permuted"], "flair": GRIDS[flair]}
         result = segment(write_head(tmp_path, "p1", grids, {"t1": LESIONS["flair"]}), model, engine="torch")
         assert result.labels.grid.matches(GRIDS[flair], 1e-4)
-        np.testing.assert_allclose(centre_of(result.labels.data, result.labels.grid), LESION_AT, atol=0.1)
+        np.testing.assert_allclose(centre_of(result.labels.data, result.labels.grid), LESION_AT, atol=0.2)
 
     @pytest.mark.parametrize("name", ["flipped", "oblique", "anisotropic", "sheared", "everything"])
     def test_the_file_has_the_header_of_the_reference(self, tmp_path, name):
@@ -162,8 +169,8 @@ class TestPlaceInTheWorld:
         statistics = SimpleITK.LabelShapeStatisticsImageFilter()
         statistics.Execute(found)
         x, y, z = statistics.GetCentroid(1)
-        np.testing.assert_allclose((-x, -y, z), LESION_AT, atol=0.1)
-        assert statistics.GetPhysicalSize(1) / 1000 == pytest.approx(LESION_ML, rel=0.04)
+        np.testing.assert_allclose((-x, -y, z), LESION_AT, atol=0.2)
+        assert statistics.GetPhysicalSize(1) / 1000 == pytest.approx(LESION_ML, rel=0.05)
 
     def test_a_dicom_series_is_segmented_in_place(self, tmp_path):
         grid = make_grid((1.0, 1.1, 2.0), "LPS", (5, -10, 15))
@@ -173,14 +180,14 @@ class TestPlaceInTheWorld:
         written, _ = segment_dataset([case], MODEL, tmp_path / "out", TORCH)
         assert written[0].name == "p1.nii.gz"
         labels = read_volume(written[0])
-        np.testing.assert_allclose(centre_of(labels.data, labels.grid), LESION_AT, atol=0.1)
+        np.testing.assert_allclose(centre_of(labels.data, labels.grid), LESION_AT, atol=0.2)
 
     def test_by_default_the_flair_gives_the_grid_and_any_channel_can(self, tmp_path):
         case = lesion_case(tmp_path, flair="anisotropic", t1="oblique")
         for reference, name in ((None, "anisotropic"), ("flair", "anisotropic"), ("t1", "oblique")):
             result = segment(case, MODEL, engine="torch", reference=reference)
             assert result.labels.grid.matches(GRIDS[name], 1e-4)
-            np.testing.assert_allclose(centre_of(result.labels.data, result.labels.grid), LESION_AT, atol=0.1)
+            np.testing.assert_allclose(centre_of(result.labels.data, result.labels.grid), LESION_AT, atol=0.2)
         message = says(InputError, segment, case, MODEL, engine="torch", reference="t2")
         assert message == "The reference channel 't2' is not among t1, flair. Choose one of them."
 
@@ -207,7 +214,7 @@ class TestWhatIsSaved:
         assert set(np.unique(codes)) == {0, 1, 2, 4}
         np.testing.assert_array_equal(GLIOMA.encode(codes), result.labels.data)
         grid = result.labels.grid
-        for code, centre in ((1, (-9, 0, 0)), (2, (8, 3, 0)), (4, (0, -10, 5))):
+        for code, centre in ((1, NECROSIS_AT), (2, EDEMA_AT), (4, ENHANCING_AT)):
             np.testing.assert_allclose(centre_of(codes == code, grid), centre, atol=0.15)
 
     @pytest.mark.parametrize("ending", [".nii.gz", ".NII.GZ", ".nrrd"])
@@ -244,18 +251,12 @@ class TestWhatIsSaved:
         ]
 
     def test_volumes_are_those_of_the_spheres_on_a_grid_of_any_voxel_size(self, tmp_path):
-        result = segment(glioma_case(tmp_path, grid=GRIDS["everything"]), GLIOMA_MODEL, engine="torch")
-        smaller = 4 / 3 * np.pi * (LESION_MM - 1) ** 3 / 1000
-        expected = {
-            "whole": 2 * LESION_ML + smaller,
-            "core": LESION_ML + smaller,
-            "enhancing": smaller,
-            "necrotic": LESION_ML,
-            "edema": LESION_ML,
-        }
+        grid = make_grid((0.8, 0.9, 1.6), "LIP", (-25, 10, 15))
+        result = segment(glioma_case(tmp_path, grid=grid), GLIOMA_MODEL, engine="torch")
+        expected = {"whole": 3, "core": 2, "enhancing": 1, "necrotic": 1, "edema": 1}
         assert list(result.volumes_ml) == list(expected)
-        assert result.volumes_ml == pytest.approx(expected, rel=0.07)
-        assert result.volumes_ml["whole"] == pytest.approx(volume_ml(result.labels.data > 0, GRIDS["everything"]))
+        assert result.volumes_ml == pytest.approx({part: n * LESION_ML for part, n in expected.items()}, rel=0.05)
+        assert result.volumes_ml["whole"] == pytest.approx(volume_ml(result.labels.data > 0, grid))
 
     def test_lesions_are_counted_for_each_region(self, tmp_path):
         apart = [((9.0, 0.0, 0.0), 4.0), ((-9.0, 0.0, 0.0), 4.0), ((0.0, 9.0, 0.0), 4.0)]
@@ -267,18 +268,14 @@ class TestWhatIsSaved:
 
     def test_a_healthy_brain_has_no_lesion(self, tmp_path):
         grids = dict.fromkeys(("t1", "flair"), make_grid())
-        case = write_head(tmp_path, "p1", grids, {"flair": LESIONS["flair"]})
-        model = threshold_model(pipeline=Pipeline(intensity=()))  # nothing of 100 or 200 is below EDGE_Z: all is lesion
-        everything = segment(case, model, engine="torch")
-        assert everything.volumes_ml["lesion"] == pytest.approx(
-            volume_ml(ball(make_grid(), (0, 0, 0), 18), make_grid())
-        )
-        turned = segment(write_head(tmp_path, "p2", grids, {}), MODEL, engine="torch", reference="t1")
-        assert turned.volumes_ml == {"lesion": pytest.approx(4 / 3 * np.pi * 4**3 / 1000, rel=0.2)}
+        result = segment(write_head(tmp_path, "p1", grids, {"flair": []}), MODEL, engine="torch")
+        assert result.volumes_ml == {"lesion": 0}
+        assert result.lesions == {"lesion": 0}
+        assert not read_volume(result.save(tmp_path / "out.nii.gz")).data.any()
 
 
 class TestProbability:
-    """The probabilities of a prepared image, whole, padded, averaged over flips or in patches."""
+    """The probabilities of a prepared image: as it is, padded, averaged over flips."""
 
     random = np.random.default_rng(0)
     image = random.normal(size=(2, 24, 16, 20)).astype(np.float32)
@@ -333,7 +330,7 @@ class TestProbability:
 
     def test_flips_change_nothing_for_a_symmetric_network(self):
         options = InferenceOptions(engine="torch", device="cpu", flips=True)
-        image = 3 * self.image
+        image = 150 + self.image
         one = Segmenter(MODEL, TORCH).probability(image, self.everywhere)
         np.testing.assert_array_equal(Segmenter(MODEL, options).probability(image, self.everywhere), one)
         assert 0.1 < one[1].mean() < 0.9
@@ -350,58 +347,58 @@ class TestProbability:
         np.testing.assert_allclose(moved, first, atol=2e-3)
 
 
-class TestPatches:
-    image = np.random.default_rng(0).normal(size=(2, 48, 40, 36)).astype(np.float32)
+class TestLittleMemory:
+    """What does not fit at once is computed slab by slab, with the same result."""
 
-    def test_are_close_to_the_whole(self):
-        """Zeros beyond a patch's border reach a few voxels in, where its weight is small: a percent of the range."""
-        engine = Segmenter(random_model(), TORCH)._engine
-        whole, patches = engine(self.image), in_patches(engine, self.image, 24, classes=2)
-        assert patches.shape == whole.shape
-        assert patches.dtype == np.float32
-        difference = np.abs(patches - whole) / np.ptp(whole)
-        assert 0 < difference.max() < 0.02
-        assert difference.mean() < 5e-4
+    TOO_LARGE = "The image does not fit into the memory at once: it takes about twice as long."
 
-    @pytest.mark.parametrize("side", [8, 16, 64])
-    def test_are_the_whole_for_a_network_that_sees_one_voxel_only(self, side):
-        engine = Segmenter(MODEL, TORCH)._engine
-        np.testing.assert_allclose(in_patches(engine, self.image, side, 2), engine(self.image), atol=1e-3)
-
-    def test_are_used_with_a_warning_when_memory_is_small(self, tmp_path, seen):
-        case = lesion_case(tmp_path, flair="oblique")
-        whole = segment(case, MODEL, on_event=seen.append, engine="torch", memory_gb=8)
+    @pytest.mark.parametrize("statistics", ["running", "image"])
+    @pytest.mark.parametrize("flips", [False, True])
+    def test_gives_the_same_labels_with_a_warning(self, tmp_path, seen, statistics, flips):
+        case, model = lesion_case(tmp_path, flair="oblique"), random_model(statistics=statistics)
+        options = {"engine": "torch", "flips": flips, "probabilities": True}
+        whole = segment(case, model, on_event=seen.append, memory_gb=8, **options)
         assert seen == []
-        patches = segment(case, MODEL, on_event=seen.append, engine="torch", memory_gb=0.001)
-        assert seen == [
-            Warning("The image does not fit into the memory at once: it is done in patches of 8^3.", "p1"),
-        ]
-        np.testing.assert_array_equal(patches.labels.data, whole.labels.data)
+        slabs = segment(case, model, on_event=seen.append, memory_gb=0.001, **options)
+        assert seen == [Warning(self.TOO_LARGE, "p1")]
+        one, other = (result.probabilities["lesion"].data for result in (whole, slabs))
+        np.testing.assert_allclose(one, other, atol=2e-4)
+        assert one.std() > 0.05
+        assert (whole.labels.data == slabs.labels.data).mean() > 0.9999
 
-    @pytest.mark.parametrize(("extra_mb", "side"), [(8, 36), (1, 18)])
-    def test_are_as_large_as_the_memory_allows(self, tmp_path, seen, extra_mb, side):
-        size = (500 + extra_mb) / 1024
-        segment(lesion_case(tmp_path), MODEL, on_event=seen.append, engine="torch", memory_gb=size)
-        assert [event.text.split()[-1] for event in seen] == [f"{side}^3."]
-        # About 101 bytes a voxel: 2 filters and 2 classes.
-        assert side**3 * 101 <= extra_mb * 2**20 < (side + 2) ** 3 * 101
+    def test_holds_for_any_engine(self, tmp_path, seen, monkeypatch):
+        case, expected = lesion_case(tmp_path), segment(lesion_case(tmp_path), MODEL, engine="torch")
+        monkeypatch.setattr(inference, "make_engine", lambda *_: None)  # as if OpenVINO's, which is not asked
+        found = segment(case, MODEL, on_event=seen.append, memory_gb=0.001)
+        np.testing.assert_array_equal(found.labels.data, expected.labels.data)
 
-    def test_are_used_when_little_memory_is_free(self, tmp_path, seen, monkeypatch):
+    def test_slabs_are_as_thick_as_the_memory_allows(self, tmp_path, monkeypatch):
+        asked = []
+        real = inference.torch_engine
+        monkeypatch.setattr(inference, "torch_engine", lambda *args: asked.append(args[-1]) or real(*args))
+        for extra_mb in (0, 8, 10):
+            segment(lesion_case(tmp_path), MODEL, engine="torch", memory_gb=(500 + extra_mb) / 1024)
+        assert asked[0] == 8
+        assert asked == sorted(set(asked))
+
+    def test_little_free_memory_is_enough_reason(self, tmp_path, seen, monkeypatch):
         monkeypatch.setattr(inference, "available_bytes", lambda: 2**20)
         segment(lesion_case(tmp_path), MODEL, on_event=seen.append, engine="torch", device="cpu")
-        assert len(of_kind(seen, Warning)) == 1
+        assert seen == [Warning(self.TOO_LARGE, "p1")]
 
-    def test_the_computers_memory_does_not_matter_to_a_graphics_card_but_the_users_word_does(
-        self, tmp_path, seen, monkeypatch
-    ):
-        case = lesion_case(tmp_path)
-        segmenters = [Segmenter(MODEL, InferenceOptions(engine="torch", memory_gb=limit)) for limit in (None, 0.001)]
+    def test_the_computers_memory_is_not_a_graphics_cards(self, tmp_path, seen, monkeypatch):
+        segmenter = Segmenter(MODEL, TORCH)
         monkeypatch.setattr(inference, "available_bytes", lambda: 2**20)
         monkeypatch.setattr(inference, "choose_device", lambda name: torch.device("cuda"))
-        segmenters[0](case, on_event=seen.append)
+        segmenter(lesion_case(tmp_path), on_event=seen.append)
         assert seen == []
-        segmenters[1](case, on_event=seen.append)
-        assert len(of_kind(seen, Warning)) == 1
+
+    def test_what_the_user_allows_holds_on_a_graphics_card_too(self, tmp_path, seen, monkeypatch):
+        segmenter = Segmenter(MODEL, InferenceOptions(engine="torch", memory_gb=0.001))
+        monkeypatch.setattr(inference, "choose_device", lambda name: torch.device("cuda"))
+        monkeypatch.setattr(inference, "torch_engine", lambda *args: segmenter._engine)
+        segmenter(lesion_case(tmp_path), on_event=seen.append)
+        assert seen == [Warning(self.TOO_LARGE, "p1")]
 
 
 class TestManyCases:
@@ -436,7 +433,7 @@ class TestManyCases:
             "core_count": "2",
             "enhancing_count": "1",
         }
-        assert float(row["edema_ml"]) == pytest.approx(LESION_ML, rel=0.05)
+        assert float(row["edema_ml"]) == pytest.approx(LESION_ML, rel=0.03)
 
     def test_gives_what_segmenting_one_gives_to_the_bit(self, tmp_path):
         cases = self.cases(tmp_path, "ab")
@@ -485,8 +482,7 @@ class TestForBrats:
         ]
 
     def test_the_grid_of_brats_is_no_warning(self, tmp_path, seen):
-        pipeline = Pipeline()
-        model = threshold_model(("flair",) * 3, ("flair",), GLIOMA, pipeline)
+        model = threshold_model(("flair",) * 3, ("flair",), GLIOMA)
         affine = np.array([[-1.0, 0, 0, 120], [0, -1, 0, 119], [0, 0, 1, -77], [0, 0, 0, 1]])
         case = write_head(tmp_path, "p1", {"flair": Grid((240, 240, 155), affine)}, LESIONS)
         written, _ = segment_dataset([case], model, tmp_path / "out", TORCH, brats=True, on_event=seen.append)

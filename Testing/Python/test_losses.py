@@ -44,7 +44,9 @@ def volume(labels: list[int]) -> Tensor:
 
 
 def test_a_weight_is_all_voxels_over_those_of_the_class() -> None:
-    torch.testing.assert_close(class_weights([900, 60, 30, 10]), torch.tensor([1000 / 900, 1000 / 60, 1000 / 30, 100.0]))
+    torch.testing.assert_close(
+        class_weights([900, 60, 30, 10]), torch.tensor([1000 / 900, 1000 / 60, 1000 / 30, 100.0])
+    )
 
 
 def test_weights_are_those_the_paper_notes_expect_for_a_small_lesion() -> None:
@@ -137,7 +139,10 @@ def test_losses_of_bfloat16_logits_are_computed_in_float32() -> None:
     logits, target, weights, mask = sample()
     rounded = logits.bfloat16()
     for found, expected in (
-        (weighted_cross_entropy(rounded, target, weights, mask), weighted_cross_entropy(rounded.float(), target, weights, mask)),
+        (
+            weighted_cross_entropy(rounded, target, weights, mask),
+            weighted_cross_entropy(rounded.float(), target, weights, mask),
+        ),
         (soft_dice_loss(rounded, target, mask), soft_dice_loss(rounded.float(), target, mask)),
     ):
         assert found.dtype == torch.float32
@@ -182,7 +187,10 @@ def test_the_dice_loss_does_not_count_voxels_outside_of_the_mask() -> None:
 
 def test_both_losses_pull_every_class_towards_the_target() -> None:
     logits, target, weights, mask = sample()
-    for loss in (weighted_cross_entropy(logits.requires_grad_(), target, weights, mask), soft_dice_loss(logits, target, mask)):
+    for loss in (
+        weighted_cross_entropy(logits.requires_grad_(), target, weights, mask),
+        soft_dice_loss(logits, target, mask),
+    ):
         (gradient,) = torch.autograd.grad(loss, logits, retain_graph=True)
         assert (gradient[:, ~mask] == 0).all()
         right = gradient.gather(0, target[None])[0]

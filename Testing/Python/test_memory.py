@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from TransferSegLib import memory
-from TransferSegLib.memory import available_bytes, inference_bytes, training_bytes
+from TransferSegLib.memory import available_bytes, inference_bytes, slab_thickness, training_bytes
 
 GB = 2**30
 UNLIMITED_V1 = 2**63 - 4096
@@ -115,3 +115,17 @@ class TestEstimates:
         voxels = 240 * 192 * 192
         assert 1.2 < (inference_bytes(voxels) + memory.BASE_BYTES) / 1e9 < 2.5
         assert 2.9 < (training_bytes(voxels, "float32") + memory.BASE_BYTES) / 1e9 < 4
+
+    def test_slabs_are_thicker_with_more_memory_and_take_no_more_than_that(self):
+        shape = (144, 176, 144)
+        found = [slab_thickness(limit * GB, shape) for limit in (0.01, 0.3, 0.4, 0.5, 10)]
+        assert found[0] == 8  # the least, whatever the memory
+        assert found == sorted(set(found))
+        assert found[-1] == 144
+        assert all(layers % 2 == 0 for layers in found)
+
+    def test_slabs_take_a_fraction_of_what_the_whole_takes(self):
+        """With 8 layers 122 MB instead of 340 MB were measured for this image, the answer included."""
+        shape = (144, 176, 144)
+        assert slab_thickness(0.5 * inference_bytes(144 * 176 * 144), shape) > 8
+        assert slab_thickness(220e6, shape, 4, 2) == slab_thickness(440e6, shape, 8, 4)

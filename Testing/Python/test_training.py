@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -224,7 +225,9 @@ def test_the_best_epoch_has_the_highest_sum_of_dice(monkeypatch: pytest.MonkeyPa
     scripted(monkeypatch, dices(0.5, 2.1, 2.0))
     network = make_network()
     weights = []
-    result = run(network=network, on_event=lambda event: weights.append(copy_of(network)) if isinstance(event, Metric) else None)
+    result = run(
+        network=network, on_event=lambda event: weights.append(copy_of(network)) if isinstance(event, Metric) else None
+    )
     assert result.best_epoch == 2
     assert same(result.weights, weights[1])
     assert not same(result.weights, weights[2])
@@ -368,10 +371,10 @@ def test_the_gradient_of_a_batch_is_the_mean_of_those_of_its_samples() -> None:
 def test_the_learning_rate_rises_and_then_falls_to_0_along_a_cosine() -> None:
     chosen = recipe(learning_rate=0.01, warmup=0.1)
     rates = [learning_rate(chosen, step, 200) for step in range(200)]
-    assert all(a < b for a, b in zip(rates[:20], rates[1:21], strict=True))
+    assert all(a < b for a, b in pairwise(rates[:21]))
     assert rates[0] == pytest.approx(0.01 / 21)
     assert max(rates) == rates[20] == 0.01
-    assert all(a > b for a, b in zip(rates[20:], rates[21:], strict=False))
+    assert all(a > b for a, b in pairwise(rates[20:]))
     assert rates[110] == pytest.approx(0.005)
     assert 0 < rates[-1] < 1e-5
     assert learning_rate(recipe(warmup=0.0), 0, 10) == recipe().learning_rate
@@ -457,6 +460,16 @@ def test_settling_leaves_frozen_batch_norms_alone() -> None:
             assert torch.equal(tensor, before[name]), name
 
 
+def test_a_network_that_uses_the_statistics_of_each_image_has_nothing_to_settle() -> None:
+    torch.manual_seed(0)
+    network = UNet(4, 4, 2, statistics="image")
+    for norm in norms(network):
+        nn.init.uniform_(norm.running_mean, 0.5, 1.5)  # type: ignore[arg-type]
+    before = [t.clone() for norm in norms(network) for t in norm.buffers()]
+    run(recipe(epochs=2, settle=0.5), network=network)
+    assert all(torch.equal(a, b) for a, b in zip(before, (t for n in norms(network) for t in n.buffers()), strict=True))
+
+
 def test_in_training_the_network_computes_after_settling_as_it_will_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     modes: list[set[bool]] = []
     network = make_network()
@@ -518,7 +531,7 @@ def test_a_training_that_diverges_says_so() -> None:
             with torch.no_grad():
                 network.head.bias.fill_(math.nan)
 
-    with pytest.raises(InputError, match="diverged: its loss is no number any more in epoch 3.*--learning-rate"):
+    with pytest.raises(InputError, match=r"diverged: its loss is no number any more in epoch 3.*--learning-rate"):
         run(network=network, on_event=spoil)
 
 
@@ -537,5 +550,3 @@ def test_patches_fit_a_network_with_more_steps() -> None:
     deep = UNet(4, 4, base_filters=1, steps=5)
     result = run(recipe(epochs=1, patch=24), [prepared(1, shape=(32, 32, 32))], [], deep)
     assert math.isfinite(result.history[0]["loss"])
-
-

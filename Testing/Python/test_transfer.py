@@ -119,7 +119,9 @@ def test_a_source_without_a_tensor_is_refused() -> None:
 
 
 def test_a_source_with_more_filters_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"'encoder\.1\.conv1\.weight' has the shape \(8, 4, 3, 3, 3\) in the source and"):
+    with pytest.raises(
+        ModelError, match=r"'encoder\.1\.conv1\.weight' has the shape \(8, 4, 3, 3, 3\) in the source and"
+    ):
         carry_over("all", source=make_source(base_filters=8))
 
 
@@ -190,7 +192,8 @@ def test_a_source_that_names_other_channels_than_it_has_is_damaged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "trained"), [("scratch", 101_048), ("last-three", 1_324), ("decoder", 45_576), ("all", 101_048), ("norm", 188)]
+    ("name", "trained"),
+    [("scratch", 101_048), ("last-three", 1_324), ("decoder", 45_576), ("all", 101_048), ("norm", 188)],
 )
 def test_the_number_of_trained_parameters(name: str, trained: int) -> None:
     network = UNet()
