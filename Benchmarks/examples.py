@@ -30,7 +30,7 @@ def prepared_brain(shape: Shape, spacing: float) -> Prepared:
     label = np.zeros(shape, np.uint8)
     for value, radius in ((2, 0.4), (3, 0.3), (1, 0.2)):
         label[depth < radius] = value
-    image = random.standard_normal((4, *shape), np.float32) + 0.5 * label
+    image = random.standard_normal((4, *shape), np.float32) + np.float32(0.5) * label
     return Prepared("brain", image * brain, brain, Grid(shape, np.diag([spacing] * 3 + [1.0])), label)
 
 

@@ -1,9 +1,9 @@
 """How the benchmarks measure: each thing in a fresh process, all in turns, and told as ratios.
 
 A script names its setups: name to a function that prepares, warms up, measures, and returns a :class:`Sample`. It calls
-:func:`measure`, which starts the script again for each of them, A B C A B C, so that a machine that is slow for a minute
-is slow for all. Nothing heavy is imported here or at the top of a script: on Linux the peak memory of a process is never
-below that of the process that started it.
+:func:`measure`, which starts the script again for each of them, A B C A B C, so that a minute in which the machine is
+slow is slow for all. Nothing heavy is imported here or at the top of a script: on Linux the peak memory of a process is
+never below that of the process that started it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def options(purpose: str) -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="processor cores to use; default: all")
     parser.add_argument("--rounds", type=int, default=3, help="processes for each row")
     parser.add_argument("--repeat", type=int, default=3, help="repetitions in each process, after one to warm up")
-    parser.add_argument("--only", default="", help="only rows whose name has this in it")
+    parser.add_argument("--only", default="", help="only rows whose name matches this regular expression")
     parser.add_argument("--in-process", action="store_true", help="no fresh processes; peak memory then means nothing")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
@@ -87,20 +88,26 @@ def parse(parser: argparse.ArgumentParser, folder: str) -> argparse.Namespace:
     return args
 
 
-def measure(setups: Setups, args: argparse.Namespace, rounds: int | None = None) -> dict[str, Sample]:
-    """Run every setup ``rounds`` times in turns; in a child process: run the one that was asked for and end."""
+def measure(setups: Setups, args: argparse.Namespace) -> dict[str, Sample]:
+    """Run the chosen setups in turns; in a child process: run the one that was asked for and end."""
     if args.child is not None:
         if args.child in setups:
             print(json.dumps(asdict(setups[args.child]())))
             sys.exit()
         return {}
-    chosen = [name for name in setups if args.only in name]
+    chosen = [name for name in setups if re.search(args.only, name)]
     found: dict[str, list[Sample]] = {name: [] for name in chosen}
-    for number in range(rounds or args.rounds):
+    for number in range(args.rounds):
         for name in chosen:
             print(f"round {number + 1}: {name}", file=sys.stderr)
             found[name].append(setups[name]() if args.in_process else _in_child(name, args))
     return {name: _together(samples) for name, samples in found.items()}
+
+
+def measure_once(name: str, setup: Callable[[], Sample], args: argparse.Namespace) -> Sample:
+    """One setup, once, whatever rows were chosen: what the others need or are compared with."""
+    once = argparse.Namespace(**{**vars(args), "rounds": 1, "only": ""})
+    return measure({name: setup}, once).get(name, Sample([], 0))
 
 
 def timed(work: Callable[[], Any], repeat: int) -> list[float]:

@@ -25,7 +25,8 @@ def main() -> None:
         parser.set_defaults(rounds=10, in_process=True)  # each command is a fresh process already
         args = measuring.parse(parser, folder)
         setups = {name: partial(measuring.command, [sys.executable, *words]) for name, words in COMMANDS.items()}
-        measuring.measure(setups, args, rounds=1)  # once, so that all files are in memory
+        if not args.quick:
+            measuring.measure(setups, args)  # so that all files are in memory
         results = measuring.measure(setups, args)
         print(measuring.machine(args))
         print(report(results))

@@ -9,6 +9,7 @@ import argparse
 import tempfile
 import time
 from functools import partial
+from itertools import pairwise
 from math import prod
 
 import measuring
@@ -38,11 +39,10 @@ def main() -> None:
                 for precision in ("float32", "bfloat16"):
                     name = f"{where}: {strategy}, {precision}"
                     setups[name] = partial(ours, args, shape, spacing, strategy, precision)
-        only_imports = {"imports": partial(imports, args)}
-        base = measuring.measure(only_imports, argparse.Namespace(**{**vars(args), "only": ""}), rounds=1)
+        base = measuring.measure_once("imports", partial(imports, args), args)
         results = measuring.measure(setups, args)
         print(measuring.machine(args))
-        print(report(results, base["imports"].peak, sizes))
+        print(report(results, base.peak, sizes))
 
 
 def report(results: dict[str, Sample], base: int, sizes: dict[str, tuple[Shape, float]]) -> str:
@@ -108,7 +108,7 @@ def ours(args: argparse.Namespace, shape: Shape, spacing: float, strategy: str, 
             ends.append(time.perf_counter())
 
     train(network, [prepared_brain(shape, spacing)] * (args.repeat + 1), [], GLIOMA, recipe, on_event=on_event)
-    return Sample([end - start for start, end in zip(ends, ends[1:], strict=False)], measuring.peak())
+    return Sample([end - start for start, end in pairwise(ends)], measuring.peak())
 
 
 def monai(args: argparse.Namespace, shape: Shape, spacing: float) -> Sample:

@@ -84,7 +84,7 @@ def finetune(
     name: Name = "",
     cache: Cache = "",
     resume: Resume = False,
-    licence: Licence = "Not stated: ask the maker.",
+    licence: Licence = "not stated (ask the maker)",
 ) -> None:
     """Adapt a model to annotated cases, and test it on held-out ones."""
     _train(
@@ -126,7 +126,7 @@ def pretrain(
     name: Name = "",
     cache: Cache = "",
     resume: Resume = False,
-    licence: Licence = "Not stated: ask the maker.",
+    licence: Licence = "not stated (ask the maker)",
 ) -> None:
     """Train a source model from random weights."""
     _train(

@@ -45,7 +45,8 @@ class FixableBatchNorm3d(nn.BatchNorm3d):
             return functional.instance_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
         # The same, image by image: PyTorch 2.13's instance_norm has wrong gradients in bfloat16 with channels last.
         each = [
-            functional.batch_norm(one, None, None, self.weight, self.bias, True, 0.0, self.eps) for one in x.split(1)
+            functional.batch_norm(x[n : n + 1], None, None, self.weight, self.bias, True, 0.0, self.eps)
+            for n in range(len(x))
         ]
         return each[0] if len(each) == 1 else torch.cat(each)
 

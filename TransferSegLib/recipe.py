@@ -13,7 +13,7 @@ AUGMENTATIONS: Mapping[str, str] = {
     "flip": "left and right swapped in half of the samples",
     "affine": "rotation up to 15 degrees, scale up to 15 %, shift up to 8 voxels, in half of the samples",
     "bias": "smooth bias field up to about 30 %, each channel its own, in a third of the samples",
-    "gamma": "contrast with gamma 0.7 to 1.5, each channel its own, in half of the samples",
+    "gamma": "contrast with gamma 0.7 to 1.5, mean and spread kept, each channel its own, in half of the samples",
     "shift": "scale and offset of up to 15 %, each channel its own, in every sample",
     "noise": "Gaussian noise up to a tenth of the standard deviation, in a third of the samples",
 }
@@ -33,20 +33,20 @@ class Recipe:
     InputError : a value makes no sense; names the option.
     """
 
-    epochs: int = option(150, "Times that every training case is seen.")
+    epochs: int = option(200, "Times that every training case is seen.")
     learning_rate: float = option(3e-3, "Adam's learning rate after the warm-up; it falls to 0 along a cosine.")
     warmup: float = option(0.05, "Share of the training in which the learning rate rises from 0.")
     weight_decay: float = option(0.0, "L2 pull of trained weights towards 0 (AdamW).")
     batch_size: int = option(1, "Samples a step; memory does not depend on it.")
     patch: int = option(0, "Train on cubes of so many voxels, which over-sample the foreground; 0: whole cases.")
     patches_per_case: int = option(1, "Patches of a case in each epoch.")
-    augmentation: tuple[str, ...] = option(
-        ("flip", "affine", "gamma", "shift"), f"Random changes: {', '.join(AUGMENTATIONS)}, or none."
-    )
-    class_weight_decay: float = option(0.9, "d: class weights fall as 1 + (w - 1) d^epoch; 0: no class weights.")
+    augmentation: tuple[str, ...] = option(("flip",), f"Random changes: {', '.join(AUGMENTATIONS)}, or none.")
+    class_weight_decay: float = option(0.95, "d: class weights fall as 1 + (w - 1) d^epoch; 0: no class weights.")
     class_weight_form: str = option("to-one", "to-one: as above. plus-one: w d^epoch + 1.")
     dice_weight: float = option(1.0, "Weight of a soft Dice loss beside the cross-entropy; 0: the paper's loss.")
-    settle: float = option(0.5, "Share of the training after which batch norm uses its running statistics.")
+    settle: float = option(
+        0.5, "With --statistics running: share of the training after which it uses the running ones."
+    )
     patience: int = option(0, "Stop after so many epochs without a better validation score; 0: never.")
     precision: str = option("auto", "float32, bfloat16, or auto: bfloat16 where the processor is faster with it.")
     device: str = option("auto", "cpu, cuda, mps or auto.")

@@ -79,7 +79,7 @@ def fine_tune(
     held_out: float | Sequence[str] = 0.0,
     cache: str | Path | None = None,
     resume: bool = False,
-    licence: str = "Not stated: ask the maker.",
+    licence: str = "not stated (ask the maker)",
     citations: Sequence[str] = (),
     on_event: OnEvent = ignore,
     cancel: CancelToken | None = None,

@@ -96,7 +96,7 @@ class _Text:
         self._tasks: dict[str, Any] = {}
         self._columns: list[str] = []
         self._newest = ""
-        self._printed = -1
+        self._printed: int | None = None
         self._results: list[Result] = []
         self._live = Live(get_renderable=self._moving, console=self._error, redirect_stdout=False)
         return self
@@ -158,16 +158,15 @@ class _Text:
     def _metric(self, event: Metric) -> None:
         names = ["epoch", *(name.replace("_", " ") for name in event.values)]
         if names != self._columns:
-            self._columns = names
+            self._columns, self._printed = names, None
             self._say("  ".join(f"{name:>{_width(name)}}" for name in names))
         cells = [str(event.step), *(f"{value:#.3g}".rstrip(".") for value in event.values.values())]
         row = "  ".join(f"{cell:>{_width(name)}}" for name, cell in zip(names, cells, strict=True))
-        done = 1.0
-        if event.stage in self._tasks:
-            done = self._bars.tasks[self._tasks[event.stage]].percentage / 100
+        task = self._tasks.get(event.stage)
+        part = None if task is None else int(self._bars.tasks[task].percentage / 5 + 1e-9)
         # The first row of each twentieth of the run, and the last one.
-        if int(done * 20 + 1e-9) > self._printed:
-            self._newest, self._printed = "", int(done * 20 + 1e-9)
+        if part is None or part != self._printed:
+            self._newest, self._printed = "", part
             self._say(row)
         else:
             self._newest = row

@@ -57,23 +57,26 @@ class TestImport:
     """Seen in a process of its own: here everything is loaded already."""
 
     @pytest.mark.parametrize(
-        "code",
+        ("code", "allowed"),
         [
-            "import TransferSegLib",
-            "import TransferSegLib.cli",
-            "import sys, TransferSegLib.__main__ as command; sys.argv = ['transferseg', '--help']; command.main()",
-            "import sys, TransferSegLib.__main__ as command; sys.argv = ['transferseg', 'finetune', '--help']; "
-            "command.main()",
+            ("import TransferSegLib", set()),
+            ("import TransferSegLib.cli", set()),
+            ("from TransferSegLib.__main__ import main; sys.argv = ['transferseg', '--help']; main()", set()),
+            # Typer itself reads the options of a command with pydantic.
+            (
+                "from TransferSegLib.__main__ import main; sys.argv = ['transferseg', 'finetune', '--help']; main()",
+                {"pydantic"},
+            ),
         ],
     )
-    def test_nothing_heavy_is_loaded(self, code: str) -> None:
+    def test_nothing_heavy_is_loaded(self, code: str, allowed: set[str]) -> None:
         tell = "import atexit, sys; atexit.register(lambda: print('LOADED', *sorted(sys.modules), file=sys.stderr)); "
         done = subprocess.run(
             [sys.executable, "-c", tell + code], cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=True
         )
         loaded = {name.partition(".")[0] for name in done.stderr.split("LOADED ")[1].split()}
         assert "TransferSegLib" in loaded
-        assert not loaded & HEAVY
+        assert loaded & HEAVY <= allowed
 
 
 def module_name(path: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from TransferSegLib.datasets import find_cases, find_cases
+from TransferSegLib.datasets import find_cases
 from TransferSegLib.errors import InputError
 from TransferSegLib.labels import LESION
 

@@ -53,7 +53,7 @@ class TestFindBrain:
         case = make_case(RAS, **{f"c{number}": image for number, image in enumerate(images)})
         return FindBrain(**options).apply(case, seen.append), seen
 
-    @pytest.mark.parametrize("background", [0, -1000, 7.25, np.float32(-0.731)])
+    @pytest.mark.parametrize("background", [0, -1000, 7.25, np.float32(-0.731), 100])
     def test_an_extracted_brain_is_what_is_not_background_whatever_value_that_has(self, background):
         mask, seen = self.found(textured(self.head, background=background))
         np.testing.assert_array_equal(mask, self.head)
@@ -85,7 +85,7 @@ class TestFindBrain:
     @pytest.mark.parametrize("what", ["noise around the head", "only one channel extracted", "filled to the edge"])
     def test_a_head_with_skull_is_taken_whole_with_a_warning(self, what):
         noisy = textured(np.ones(RAS.shape, bool))
-        filled = textured(np.pad(np.ones((20, 20, 19), bool), ((0, 0), (0, 0), (0, 1))))
+        filled = textured(np.pad(np.ones((20, 20, 17), bool), ((0, 0), (0, 0), (0, 3))))
         images = {
             "noise around the head": [noisy],
             "only one channel extracted": [textured(self.head), noisy],
@@ -94,6 +94,12 @@ class TestFindBrain:
         mask, seen = self.found(*images)
         assert mask.all()
         assert seen == [Warning("The brain was not extracted: the skull is taken for brain too.", "p1")]
+
+    def test_what_fills_nearly_all_of_the_image_is_no_brain(self):
+        box = np.pad(np.ones((62, 62, 62), bool), 1)
+        assert extracted_brain({"t1": textured(box)}) is None
+        box[:, :, 50:] = False
+        np.testing.assert_array_equal(extracted_brain({"t1": textured(box)}), box)
 
     def test_without_looking_it_is_the_whole_image(self):
         mask, seen = self.found(textured(self.head), method="none")

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 import SimpleITK
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from phantoms import (
     BALL_ML,
@@ -23,6 +23,7 @@ from phantoms import (
     volume_ml,
 )
 
+import TransferSegLib.resample as resample_module
 from TransferSegLib.grid import Grid
 from TransferSegLib.resample import resample, resample_labels
 
@@ -259,3 +260,62 @@ class TestLabels:
         flipped = target.reoriented("LIP")
         moved = resample_labels(labels, source, flipped, 2)
         np.testing.assert_array_equal(resample(moved, flipped, target), expected)
+
+
+class TestOnlyWhatIsNeeded:
+    """Cropping the source to what the target needs, and the target to what the source reaches, changes not one bit."""
+
+    @pytest.fixture
+    def uncropped(self, monkeypatch):
+        """Resampling that computes every voxel from every voxel."""
+
+        def compute(*args, **options):
+            with monkeypatch.context() as patch:
+                patch.setattr(resample_module, "_overlap", lambda first, last, shape: tuple(slice(0, n) for n in shape))
+                return resample(*args, **options)
+
+        return compute
+
+    @pytest.mark.parametrize(("source", "target"), PAIRS)
+    @pytest.mark.parametrize("window", [((-9, 12, 5), (30, 20, 60)), ((10, -30, 3), (9, 90, 7))])
+    def test_on_all_kinds_of_grids(self, uncropped, source, target, window):
+        source, target = GRIDS[source], GRIDS[target].window(*window)
+        data = np.random.default_rng(0).normal(size=source.shape)
+        assert resample(data, source, target, fill=-9).tobytes() == uncropped(data, source, target, fill=-9).tobytes()
+
+    @pytest.mark.parametrize("turn", [(0, 0, 0), (20, -15, 30)])
+    @pytest.mark.parametrize("spacing", [(2, 2, 2), (5, 1, 3), (1.7, 9, 1)])
+    def test_the_filter_reaches_beyond_the_part_that_is_needed(self, uncropped, spacing, turn):
+        source, target = make_grid(codes="LPS"), make_grid(spacing, turn=turn, extent=22, centre=(6, -4, 3))
+        data = np.random.default_rng(0).normal(size=source.shape)
+        found = resample(data, source, target)
+        assert found.tobytes() == uncropped(data, source, target).tobytes()
+        assert found.all()
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(source=any_grid(), target=any_grid(), centre=st.tuples(*[st.floats(-25, 25)] * 3))
+    def test_wherever_the_target_lies(self, uncropped, source, target, centre):
+        shifted = target.affine.copy()
+        shifted[:3, 3] += source.world((0, 0, 0)) - target.world((0, 0, 0)) + centre
+        target = Grid(target.shape, shifted)
+        data = np.random.default_rng(0).normal(size=source.shape)
+        assert resample(data, source, target, fill=3).tobytes() == uncropped(data, source, target, fill=3).tobytes()
+
+    def test_axis_by_axis_is_what_the_general_way_gives(self, monkeypatch):
+        source, target = make_grid((1, 1.2, 0.7), "PSR"), make_grid((2, 1, 1.5), "LAS", centre=(3.3, 1, 2))
+        data = np.random.default_rng(0).normal(size=source.shape)
+        fast = resample(data, source, target)
+        monkeypatch.setattr(resample_module.np, "count_nonzero", lambda _: 9)
+        np.testing.assert_allclose(resample(data, source, target), fast, atol=1e-6)
+
+    @pytest.mark.parametrize("turn", [(0, 0, 0), (10, 0, 0)])
+    def test_a_box_in_a_large_image_costs_the_box(self, monkeypatch, turn):
+        box, image = make_grid((2, 2, 2), turn=turn), make_grid(extent=150)
+        asked = []
+        real = resample_module._interpolate
+        monkeypatch.setattr(resample_module, "_interpolate", lambda *args: asked.append(args[3]) or real(*args))
+        resample(np.ones(box.shape), box, image)
+        resample(np.ones(image.shape), image, box)
+        larger = 1 if turn == (0, 0, 0) else 1.5
+        assert np.prod(asked[0]) <= larger * 48**3  # 44 mm and a voxel of the box on each side
+        assert asked[1] == box.shape
