@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .case import load_case
 from .datasets import find_cases
-from .errors import DependencyError, InputError
-from .events import CancelToken, Message, OnEvent, Progress, Result, Warning, ignore
-from .figures import add_class_legend, new_figure, plot_curves, plot_overlay, save_figure
+from .errors import Cancelled, DependencyError, InputError
+from .events import CancelToken, Event, Message, OnEvent, Progress, Result, Warning, ignore
+from .figures import add_class_legend, new_figure, plot_curves, plot_overlay, plot_scores, save_figure
 from .labels import GLIOMA
-from .phantom import write_phantoms
+from .phantom import SPACING_MM, write_phantoms
 from .recipe import Recipe
 from .resample import resample, resample_labels
 from .runs import Run, fine_tune, pretrain
 from .volume import read_volume
 
-_RECIPE = Recipe(epochs=20, augmentation=("flip", "shift"))
+# Few steps on few phantoms: fast learning, and class weights that are gone before the end.
+_RECIPE = Recipe(epochs=30, learning_rate=1e-2, class_weight_decay=0.8, augmentation=("flip", "shift"))
+_LESIONS, _TUMOURS = 6, 8
 _STRATEGIES = ("scratch", "last-three", "decoder", "all")
 _HELD_OUT = ("glioma-phantom-005", "glioma-phantom-006", "glioma-phantom-007")
 
@@ -36,37 +39,49 @@ def run_demo(out: str | Path, on_event: OnEvent = ignore, cancel: CancelToken | 
     Raises
     ------
     InputError : ``out`` is in use.
+    Cancelled : on request; the models made until then are kept.
     """
-    out = Path(out)
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty.", "Choose another --out, or delete it.")
+    out, cancel = Path(out), cancel or CancelToken()
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(f"{out} is not an empty folder.", "Choose another --out, or delete it.")
     on_event(Message("demo", "Phantom patients stand in for real ones: the numbers mean nothing for people."))
-    lesions = write_phantoms(out / "data" / "ms", "ms", 6, seed=1)
-    tumours = write_phantoms(out / "data" / "glioma", "glioma", 8, seed=2)
+    lesions = write_phantoms(out / "data" / "ms", "ms", _LESIONS, seed=1)
+    tumours = write_phantoms(out / "data" / "glioma", "glioma", _TUMOURS, seed=2)
 
-    def quiet(event: object) -> None:
-        """The bars of ten short stages would only flicker."""
-        if isinstance(event, Warning):
-            on_event(event)
+    def bar(name: str) -> OnEvent:
+        """One bar for each training: those of its short stages would only flicker."""
 
-    steps = len(_STRATEGIES) + 1
-    on_event(Progress("demo", 0, steps, None, "pre-train on lesions"))
-    source = pretrain(lesions, out / "source", _RECIPE, cache=out / "cache", on_event=quiet, cancel=cancel)
-    runs: dict[str, Run] = {}
-    for number, strategy in enumerate(_STRATEGIES, start=1):
-        on_event(Progress("demo", number, steps, None, f"fine-tune on tumours: {strategy}"))
-        runs[strategy] = fine_tune(
-            tumours,
-            out / strategy,
-            source.model,
-            strategy,
-            replace(_RECIPE, seed=1),
-            held_out=_HELD_OUT,
-            cache=out / "cache",
-            on_event=quiet,
-            cancel=cancel,
+        def show(event: Event) -> None:
+            if isinstance(event, Progress) and event.stage == "train":
+                on_event(replace(event, stage=name))
+            elif isinstance(event, Warning):
+                on_event(event)
+
+        return show
+
+    def finished(run: Run) -> Run:
+        if run.cancelled:
+            raise Cancelled()
+        return run
+
+    common: dict[str, Any] = {"cache": out / "cache", "cancel": cancel}
+    spacing = SPACING_MM
+    source = finished(pretrain(lesions, out / "source", _RECIPE, spacing=spacing, on_event=bar("pre-train"), **common))
+    runs = {
+        strategy: finished(
+            fine_tune(
+                tumours,
+                out / strategy,
+                source.model,
+                strategy,
+                replace(_RECIPE, seed=1),
+                held_out=_HELD_OUT,
+                on_event=bar(strategy),
+                **common,
+            )
         )
-    on_event(Progress("demo", steps, steps, 0.0))
+        for strategy in _STRATEGIES
+    }
     table = _table(runs)
     try:
         on_event(Result({"figure": _draw(runs, tumours, out / "demo.png")}))
@@ -85,27 +100,38 @@ def _table(runs: Mapping[str, Run]) -> list[list[str]]:
 
 def _draw(runs: Mapping[str, Run], data: Path, path: Path) -> Path:
     """Above: learning curves and the held-out Dice; below: one held-out case as each strategy sees it."""
-    figure, axes = new_figure(2, len(runs) + 1, 2.5 * (len(runs) + 1), 5.6)
+    figure, (above, below) = new_figure(12, 6.4, rows=2)
+    axes = above.subplots(1, len(GLIOMA.regions) + 1, sharey=True, width_ratios=[*[1] * len(GLIOMA.regions), 1.4])
     histories = {strategy: run.history for strategy, run in runs.items()}
     for column, region in enumerate(GLIOMA.regions):
-        plot_curves(axes[0, column], histories, f"dice_{region}", f"{region}: validation")
-        axes[0, column].set_ylim(0, 1)
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    axes[0, len(GLIOMA.regions)].legend(handles, names, loc="center", frameon=False)
-    for free in axes[0, len(GLIOMA.regions) :]:
-        free.set_axis_off()
+        plot_curves(axes[column], histories, f"dice_{region}", f"validation, {region}")
+        axes[column].label_outer()
+    plot_scores(axes[-1], {name: _dice(run) for name, run in runs.items()}, "Dice", f"{len(_HELD_OUT)} held-out cases")
+    axes[-1].set_ylim(0, 1)
+    axes[-1].tick_params(labelleft=True)
+    handles, names = axes[0].get_legend_handles_labels()
+    above.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False, fontsize=9)
     case = find_cases(data).select([_HELD_OUT[0]]).cases[0]
     truth = load_case(case, scheme=GLIOMA)
     assert truth.label is not None
+    panels = {"reference": truth.label}
+    for strategy, run in runs.items():
+        panels[strategy] = GLIOMA.encode(read_volume(run.folder / "held-out" / f"{case.name}.nii.gz").data)
     grid = truth.grid.reoriented()
     image = resample(truth.channels["t1c"], truth.grid, grid)
-    panels: list[tuple[str, Sequence[int] | np.ndarray]] = [("reference", truth.label)]
-    for strategy, run in runs.items():
-        found = read_volume(run.folder / "held-out" / f"{case.name}.nii.gz")
-        panels.append((strategy, GLIOMA.encode(found.data)))
-    slice_k = int((truth.label > 0).sum((0, 1)).argmax())
-    for column, (title, labels) in enumerate(panels):
-        shown = resample_labels(np.asarray(labels, np.uint8), truth.grid, grid, len(GLIOMA))
-        plot_overlay(axes[1, column], image, shown, GLIOMA, slice_k, title)
-    add_class_legend(figure, GLIOMA)
+    shown = {title: resample_labels(labels, truth.grid, grid, len(GLIOMA)) for title, labels in panels.items()}
+    slice_k = int((shown["reference"] > 0).sum((0, 1)).argmax())
+    height_mm = float(grid.world(np.array([0, 0, slice_k]))[2])
+    below.suptitle(f"{case.name}, t1c, axial slice at {height_mm:.0f} mm", fontsize=10)
+    for one, (title, labels) in zip(below.subplots(1, len(shown)), shown.items(), strict=True):
+        plot_overlay(one, image, labels, GLIOMA, slice_k, title, grid.spacing)
+    add_class_legend(below, GLIOMA)
     return save_figure(figure, path)
+
+
+def _dice(run: Run) -> dict[str, list[float]]:
+    """Of each held-out case, by region."""
+    assert run.held_out is not None
+    return {
+        region: [row.values["dice"] for row in run.held_out.rows if row.region == region] for region in GLIOMA.regions
+    }

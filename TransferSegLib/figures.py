@@ -15,14 +15,14 @@ from .labels import PALETTE, LabelScheme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 # Percentiles of the values that become black and white, so that one bright vessel does not darken the rest.
 _WINDOW = (1.0, 99.5)
 
 
-def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, NDArray[Any]]:
-    """A figure of ``width`` x ``height`` inches and its axes (rows, columns), without a window anywhere.
+def new_figure(width: float, height: float, rows: int = 1) -> tuple[Figure, list[SubFigure]]:
+    """A figure of ``width`` x ``height`` inches, without a window anywhere, and its rows, each with its own columns.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Fi
     except ImportError as error:
         raise DependencyError("matplotlib is not installed.", 'Run: pip install "TransferSegLib[study]"') from error
     figure = Figure(figsize=(width, height), layout="constrained", dpi=130)
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    return figure, list(figure.subfigures(rows, 1, squeeze=False)[:, 0])
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
@@ -47,35 +47,86 @@ def plot_curves(axes: Axes, histories: Mapping[str, Sequence[Mapping[str, float]
     """``metric`` against the epoch, a line for each run."""
     for index, (name, history) in enumerate(histories.items()):
         epochs = [row["epoch"] for row in history]
-        color = _rgb(PALETTE[(index + 4) % len(PALETTE)])
-        axes.plot(epochs, [row[metric] for row in history], label=name, color=color, linewidth=1.6)
-    axes.set(title=title, xlabel="epoch", ylabel=metric.replace("dice_", "Dice, ").replace("_", " "))
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+        axes.plot(epochs, [row[metric] for row in history], label=name, color=_run_color(index), linewidth=1.6)
+    ylabel = "Dice" if metric.startswith("dice_") else metric.replace("_", " ")
+    axes.set(title=title, xlabel="epoch", ylabel=ylabel)
+    _plain_axes(axes)
+
+
+def plot_scores(axes: Axes, scores: Mapping[str, Mapping[str, Sequence[float]]], ylabel: str, title: str) -> None:
+    """A point for each case and a bar at their mean, by region; runs side by side in the colours of the curves.
+
+    Parameters
+    ----------
+    scores : run to region to the values of the cases.
+    """
+    for index, regions in enumerate(scores.values()):
+        color = _run_color(index)
+        for place, values in enumerate(regions.values()):
+            x = place + 0.8 * ((index + 0.5) / len(scores) - 0.5)
+            axes.plot([x] * len(values), values, "o", color=color, markersize=3.5, alpha=0.7, markeredgewidth=0)
+            axes.hlines(float(np.mean(values)), x - 0.3 / len(scores), x + 0.3 / len(scores), color=color, linewidth=2)
+    names = list(next(iter(scores.values())))
+    axes.set(title=title, ylabel=ylabel, xticks=range(len(names)), xticklabels=names)
+    _plain_axes(axes)
 
 
 def plot_overlay(
-    axes: Axes, image: NDArray[Any], labels: NDArray[Any] | None, scheme: LabelScheme, slice_k: int, title: str = ""
+    axes: Axes,
+    image: NDArray[Any],
+    labels: NDArray[Any] | None,
+    scheme: LabelScheme,
+    slice_k: int,
+    title: str = "",
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> None:
-    """One axial slice (i, j) of ``image`` (i, j, k), in RAS, with the classes in the scheme's colours over it."""
+    """One axial slice (i, j) of ``image`` (i, j, k), in RAS, with the classes in the scheme's colours over it.
+
+    Shown as radiologists do: the patient's right on the left, the front on top; cropped to what is not 0.
+    """
     low, high = np.percentile(image[image != 0], _WINDOW) if (image != 0).any() else (0, 1)
-    # Shown as radiologists do: the patient's right on the left, the front on top.
-    axes.imshow(image[::-1, :, slice_k].T, cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="nearest")
+    shown = image != 0 if labels is None else (image != 0) | (labels > 0)
+    i, j = _extent(shown.any((1, 2))), _extent(shown.any((0, 2)))
+    aspect = spacing[1] / spacing[0]
+
+    def place(values: NDArray[Any]) -> NDArray[Any]:
+        return values[i, j, slice_k][::-1].T
+
+    axes.imshow(place(image), cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="nearest", aspect=aspect)
     if labels is not None:
         colors = np.zeros((len(scheme), 4))
         for label, item in enumerate(scheme.classes):
             colors[label] = (*_rgb(item.color), 0.6 if label else 0)
-        axes.imshow(colors[labels[::-1, :, slice_k].T], origin="lower", interpolation="nearest")
+        axes.imshow(colors[place(labels)], origin="lower", interpolation="nearest", aspect=aspect)
+    for x, side in ((0.03, "R"), (0.97, "L")):
+        axes.text(x, 0.5, side, color="white", fontsize=8, ha="center", va="center", transform=axes.transAxes)
     axes.set_title(title, fontsize=9)
     axes.set_axis_off()
 
 
-def add_class_legend(figure: Figure, scheme: LabelScheme) -> None:
+def add_class_legend(figure: Figure | SubFigure, scheme: LabelScheme) -> None:
     """What the colours mean, below all axes."""
     from matplotlib.patches import Patch
 
     handles = [Patch(color=_rgb(item.color), label=item.name) for item in scheme.classes[1:]]
-    figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
+
+
+def _plain_axes(axes: Axes) -> None:
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _extent(shown: NDArray[np.bool_], margin: int = 2) -> slice:
+    """From the first to the last True, a little wider; everything when there is none."""
+    places = np.flatnonzero(shown)
+    if not places.size:
+        return slice(None)
+    return slice(max(0, int(places[0]) - margin), int(places[-1]) + 1 + margin)
+
+
+def _run_color(index: int) -> tuple[float, float, float]:
+    return _rgb(PALETTE[(index + 4) % len(PALETTE)])
 
 
 def _rgb(color: tuple[int, int, int]) -> tuple[float, float, float]:

@@ -39,16 +39,22 @@ class FixableBatchNorm3d(nn.BatchNorm3d):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.statistics == "running":
+        if self.statistics == "running" and not self.training:
             return super().forward(x)
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() and self.statistics == "image":
             return functional.instance_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
-        # The same, image by image: PyTorch 2.13's instance_norm has wrong gradients in bfloat16 with channels last.
-        each = [
-            functional.batch_norm(x[n : n + 1], None, None, self.weight, self.bias, True, 0.0, self.eps)
-            for n in range(len(x))
-        ]
-        return each[0] if len(each) == 1 else torch.cat(each)
+        # PyTorch 2.13 on the CPU: with the channels last batch_norm sums naively (a mean over 176^3 voxels is off by
+        # 0.1), and instance_norm has wrong gradients in bfloat16. So the statistics are taken from the plain layout.
+        plain = x.contiguous()
+        if self.statistics == "running":
+            result = super().forward(plain)
+        else:
+            result = torch.cat([self._own(plain[n : n + 1]) for n in range(len(plain))])
+        last = x.is_contiguous(memory_format=torch.channels_last_3d)
+        return result.contiguous(memory_format=torch.channels_last_3d) if last else result
+
+    def _own(self, image: Tensor) -> Tensor:
+        return functional.batch_norm(image, None, None, self.weight, self.bias, True, 0.0, self.eps)
 
 
 class EncoderStep(nn.Module):

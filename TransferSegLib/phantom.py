@@ -25,7 +25,7 @@ _DISEASES = {
     "glioma": ((45, 48, 100, 75), (60, 62, 95, 105), (62, 125, 85, 90)),
 }
 _SHAPE = (56, 68, 56)
-_SPACING = 3.0
+SPACING_MM = 3.0
 
 
 def write_phantoms(folder: str | Path, disease: str, cases: int, seed: int = 0) -> Path:
@@ -38,8 +38,8 @@ def write_phantoms(folder: str | Path, disease: str, cases: int, seed: int = 0) 
     if disease not in _DISEASES:
         raise InputError(f"There is no phantom of '{disease}'.", f"Choose {' or '.join(_DISEASES)}.")
     scheme = LESION if disease == "ms" else GLIOMA
-    affine = np.diag([_SPACING, _SPACING, _SPACING, 1.0])
-    affine[:3, 3] = -_SPACING * (np.array(_SHAPE) - 1) / 2
+    affine = np.diag([SPACING_MM, SPACING_MM, SPACING_MM, 1.0])
+    affine[:3, 3] = -SPACING_MM * (np.array(_SHAPE) - 1) / 2
     grid = Grid(_SHAPE, affine)
     names = {"t1c": "t1ce"}
     for number in range(cases):

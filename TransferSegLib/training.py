@@ -332,10 +332,6 @@ class _Trainer:
             {name: tensor.to(self.device) for name, tensor in checkpoint.tensors["best"].items()},
             list(progress["history"]),
         )
-        if self.state.epoch > self.settle_epoch:
-            for module in self.network.modules():
-                if isinstance(module, FixableBatchNorm3d):
-                    module.fixed = True
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a run to go on; plain JSON data."""
