@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .case import CHANNELS, CaseFiles, load_case
-from .errors import Cancelled, TransferSegError
+from .errors import Cancelled, InputError, TransferSegError
 from .events import CancelToken, Failure, OnEvent, Result, ignore, track
 from .model import load_model
 from .plan import make_pipeline
@@ -36,11 +36,20 @@ def prepare_images(
     Returns
     -------
     The error of each case that failed; the others are written.
+
+    Raises
+    ------
+    InputError : two cases share a name, or an option makes no sense.
+    Cancelled : stopped on request.
     """
     parent = load_model(model) if model is not None else None
     wanted = tuple(channels or (parent.card.channels if parent else CHANNELS))
     pipeline = make_pipeline(parent, spacing, normalise, on_event)
     cases = find(wanted)
+    names = [case.name.casefold() for case in cases]  # Windows and macOS do not tell upper from lower case
+    twice = [case.name for case in cases if names.count(case.name.casefold()) > 1]
+    if twice:
+        raise InputError(f"Two cases are called '{twice[0]}'.", "Give each its own name.")
     failed: dict[str, TransferSegError] = {}
     for case in track(cases, "prepare", len(cases), on_event, cancel or CancelToken()):
         folder = Path(out) / case.name

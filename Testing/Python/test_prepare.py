@@ -66,8 +66,9 @@ def test_the_channels_are_those_asked_for(case: Path, tmp_path: Path) -> None:
 
 
 def test_a_model_decides_channels_and_steps(case: Path, tmp_path: Path) -> None:
-    steps = [{"step": "respace", "spacing_mm": [8, 8, 8]}, {"step": "z-score", "clip": None}]
-    model = small_model(channels=["t2", "t1"], preprocessing=steps, shape=None, spacing_mm=[8, 8, 8])
+    steps = [{"step": "respace", "spacing_mm": [8, 8, 8]}, {"step": "zscore", "clip": None}]
+    network = {"in_channels": 2, "classes": 4, "base_filters": 4, "steps": 4}
+    model = small_model(channels=["t2", "t1"], preprocessing=steps, network=network, shape=None, spacing_mm=[8, 8, 8])
     save_model(model, tmp_path / "model")
     prepare_images(finder(case), tmp_path / "out", model=tmp_path / "model")
     assert files(tmp_path / "out" / "anna") == ["brain.nii.gz", "t1.nii.gz", "t2.nii.gz"]
@@ -78,9 +79,7 @@ def test_a_model_decides_channels_and_steps(case: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("normalise", "low", "high"), [("minmax", 0, 1), ("zscore", -5, 5)])
-def test_the_scaling_is_the_one_asked_for(
-    case: Path, tmp_path: Path, normalise: str, low: float, high: float
-) -> None:
+def test_the_scaling_is_the_one_asked_for(case: Path, tmp_path: Path, normalise: str, low: float, high: float) -> None:
     prepare_images(finder(case), tmp_path / "out", spacing=6, normalise=normalise)
     values = read_volume(tmp_path / "out" / "anna" / "t1.nii.gz").data
     assert low <= values.min() < values.max() <= high
