@@ -260,7 +260,6 @@ def demo(out: Out = Path("demo"), *, reporting: Reporting) -> None:
         table = run_demo(out, on_event, cancel)
     if not reporting.events:
         print_table(table)
-        print(f"Figure: {out / 'demo.png'}")
 
 
 models = typer.Typer(
