@@ -1,294 +1,462 @@
-"""The command, as a user types it: the whole path on phantoms, exit codes, and what it says to bad input."""
+"""The command from end to end: the whole story, exit codes, events, ways to stop it, names in any alphabet."""
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
+import re
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-import nibabel as nib
 import numpy as np
 import pytest
-import torch
+from brains import write_case, write_dataset
+from command import TINY, TORCH, Done, error, private_folders, run, start
 
-from TransferSegLib.cli import app
-from TransferSegLib.phantom import write_phantoms
-
-torch.set_num_threads(1)
-
-ROOT = Path(__file__).parents[2]
-FAST = ["--spacing", "8", "--epochs", "2", "--threads", "1", "--validation", "0.3"]
-
-Run = Callable[..., tuple[int, str, str]]
+from TransferSegLib import announcement
+from TransferSegLib.model import load_model, verify_model
+from TransferSegLib.registry import list_models
+from TransferSegLib.strategies import STRATEGIES
+from TransferSegLib.tables import read_table
+from TransferSegLib.volume import read_volume
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Models and caches of these tests stay among themselves; letters and blanks as users have them."""
-    folder = tmp_path_factory.mktemp("Zuhause müde")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRANSFERSEG_HOME", str(folder / "home"))
-        patch.setenv("TRANSFERSEG_CACHE", str(folder / "cache"))
+class World(NamedTuple):
+    """Data and models that the tests read."""
+
+    folder: Path
+    lesions: Path
+    tumours: Path
+    source: Path
+    tuned: Path
+    pretrained: Done
+    finetuned: Done
+
+
+@pytest.fixture(scope="module", autouse=True)
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with private_folders(tmp_path_factory.mktemp("homes")) as folder:
         yield folder
 
 
 @pytest.fixture(scope="module")
-def glioma(home: Path) -> Path:
-    return write_phantoms(home / "glioma", "glioma", 5)
-
-
-@pytest.fixture(scope="module")
-def source(home: Path) -> Path:
-    lesions = write_phantoms(home / "ms", "ms", 3)
-    assert call("pretrain", lesions, "--labels", "lesion", "--out", home / "source", *FAST) == 0
-    return home / "source"
-
-
-@pytest.fixture(scope="module")
-def tuned(home: Path, glioma: Path, source: Path) -> Path:
-    code = call("finetune", glioma, "--source", source, "--held-out", "0.2", "--out", home / "tuned", *FAST)
-    assert code == 0
-    return home / "tuned"
+def world(tmp_path_factory: pytest.TempPathFactory, homes: Path) -> World:
+    folder = tmp_path_factory.mktemp("world with späces")
+    lesions = write_dataset(folder / "lesions", 3, "lesion")
+    tumours = write_dataset(folder / "tumours", 4)
+    source, tuned = folder / "source", folder / "tuned"
+    pretrained = run("pretrain", lesions, "--out", source, "--epochs", 1, *TINY)
+    finetuned = run(
+        *("finetune", tumours, "--source", source, "--strategy", "all", "--out", tuned, "--epochs", 2, *TINY[2:]),
+        *("--held-out", "Brats18_Site03_1", "--name", "My glioma", "--licence", "CC-BY-4.0"),
+    )
+    return World(folder, lesions, tumours, source, tuned, pretrained, finetuned)
 
 
 @pytest.fixture
-def run(home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = call(*words)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
+def case(tmp_path: Path) -> Path:
+    return write_case(tmp_path / "Brats18_anna")
 
 
-def call(*words: object) -> int:
-    """The exit code of the command, run in this process."""
-    try:
-        app([str(word) for word in words], standalone_mode=True)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+def leftovers(folder: Path) -> list[str]:
+    """What was being written when the command was stopped."""
+    return [path.name for path in folder.rglob("*") if ".part." in path.name or ".old." in path.name]
 
 
-def case_folder(glioma: Path) -> Path:
-    return next(path for path in sorted(glioma.glob("*/*")) if path.is_dir())
+class TestTheStory:
+    def test_pretrain_makes_a_source_model_at_the_spacing_asked_for(self, world: World) -> None:
+        assert world.pretrained.code == 0
+        assert ["model", str(world.source / "model")] == world.pretrained.out.splitlines()[0].split(None, 1)
+        card = load_model(world.source).card
+        assert (card.name, card.training.strategy, card.training.parent) == ("source", "scratch", None)
+        assert card.labels.name == "lesion"
+        assert card.spacing_mm == (6, 6, 6)
+
+    def test_finetune_adapts_it_and_tests_it_on_the_held_out_case(self, world: World) -> None:
+        assert world.finetuned.code == 0
+        card = load_model(world.tuned).card
+        assert (card.name, card.training.strategy, card.training.parent) == ("my-glioma", "all", "source")
+        assert (card.labels.name, card.spacing_mm, card.licence) == ("glioma", (6, 6, 6), "CC-BY-4.0")
+        assert card.training.hyperparameters["epochs"] == 2
+        assert (world.tuned / "held-out" / "Brats18_Site03_1.nii.gz").exists()
+        lines = world.finetuned.out.splitlines()
+        assert lines[0].split(None, 1) == ["model", str(world.tuned / "model")]
+        header = next(line for line in lines if line.startswith("region"))
+        assert header.split()[:3] == ["region", "cases", "dice"]
+        assert [line.split()[0] for line in lines[lines.index(header) + 2 :]][:3] == ["whole", "core", "enhancing"]
+
+    def test_it_says_beforehand_what_will_be_done_and_then_how_it_goes(self, world: World) -> None:
+        text = world.finetuned.err
+        assert f"Strategy 'all': {STRATEGIES['all'].explanation}" in text
+        assert re.search(r"^last convolutions +new +1,304 +1,304$", text, re.MULTILINE)
+        assert "Cases: 2 to train, 1 to choose the best epoch, 1 held out." in text
+        assert re.search(r"^epoch +loss +learning rate +dice whole +dice core +dice enhancing$", text, re.MULTILINE)
+        assert [line.split()[0] for line in text.splitlines() if re.match(r" +\d+ ", line)] == ["1", "2"]
+
+    def test_segment_takes_a_dataset(self, world: World, tmp_path: Path) -> None:
+        done = run("segment", world.tumours, "--model", world.tuned, "--out", tmp_path, *TORCH)
+        assert done.code == 0
+        names = [f"Brats18_Site{number:02d}_1" for number in range(4)]
+        assert sorted(item.name for item in tmp_path.iterdir()) == [*(f"{n}.nii.gz" for n in names), "volumes.csv"]
+        assert done.out.splitlines() == ["written  4", "failed   0", f"folder   {tmp_path}"]
+        _, rows = read_table(tmp_path / "volumes.csv")
+        assert [row["case"] for _, row in rows] == names
+        label = read_volume(tmp_path / f"{names[0]}.nii.gz")
+        image = read_volume(world.tumours / "HGG" / names[0] / f"{names[0]}_flair.nii.gz")
+        assert label.grid.matches(image.grid)
+        assert set(np.unique(label.data)) <= {0, 1, 2, 4}
+
+    def test_segment_takes_channels_file_by_file_with_every_option(self, world: World, case: Path) -> None:
+        given = ",".join(f"{c}={case}/Brats18_anna_{c}.nii.gz" for c in ("t1", "t1c", "t2", "flair"))
+        out = case.parent / "out"
+        options = (
+            "--flips",
+            "--probabilities",
+            "--brats",
+            "--reference",
+            "t1",
+            "--memory",
+            1,
+            "--precision",
+            "float32",
+        )
+        done = run("segment", f"name=anna,{given}", "--model", world.tuned, "--out", out, *options, *TORCH)
+        assert done.code == 0
+        names = [f"anna{end}" for end in ("", *(f"_probability-{c}" for c in ("edema", "enhancing", "necrotic")))]
+        assert sorted(item.name for item in out.iterdir()) == [*(f"{name}.nii.gz" for name in names), "volumes.csv"]
+        assert "Warning: anna: The grid (16, 16, 16) is not that of BraTS." in done.err.splitlines()
+
+    def test_segment_takes_several_cases_at_once(self, world: World, case: Path) -> None:
+        other = write_case(case.parent / "Brats18_bert", 1)
+        out = case.parent / "out"
+        assert run("segment", case, other, "--model", world.tuned, "--out", out, *TORCH).code == 0
+        assert sorted(item.name for item in out.glob("*.gz")) == ["Brats18_anna.nii.gz", "Brats18_bert.nii.gz"]
+
+    def test_evaluate_compares_with_the_dataset(self, world: World, tmp_path: Path) -> None:
+        table = tmp_path / "metrics.csv"
+        done = run("evaluate", world.tuned / "held-out", world.tumours, "--out", table)
+        assert done.code == 0
+        assert done.out.splitlines()[:3] == ["compared  1", "failed    0", f"table     {table}"]
+        assert done.out.splitlines()[3].split()[:3] == ["region", "cases", "dice"]
+        _, rows = read_table(table)
+        assert {row["case"] for _, row in rows} == {"Brats18_Site03_1"}
+        assert (tmp_path / "metrics_summary.csv").exists()
+        again, _ = read_table(world.tuned / "held-out" / "metrics.csv")
+        assert "dice" in again
+
+    def test_evaluate_takes_two_folders_of_label_maps(self, world: World, tmp_path: Path) -> None:
+        label = world.tuned / "held-out" / "Brats18_Site03_1.nii.gz"
+        for side in ("ours", "theirs"):
+            (tmp_path / side).mkdir()
+            shutil.copy(label, tmp_path / side / "anna.nii.gz")
+        done = run(
+            "evaluate", tmp_path / "ours", tmp_path / "theirs", "--labels", "glioma", "--out", tmp_path / "m.csv"
+        )
+        assert done.code == 0
+        assert next(line for line in done.out.splitlines() if line.startswith("whole")).split()[:3] == [
+            "whole",
+            "1",
+            "1",
+        ]
+
+    def test_preprocess_writes_what_the_network_would_see(self, world: World, case: Path) -> None:
+        out = case.parent / "out"
+        done = run("preprocess", case, "--out", out, "--model", world.tuned, "--threads", 1)
+        assert done.code == 0
+        assert done.out.splitlines() == ["written  1", "failed   0", f"folder   {out}"]
+        image = read_volume(out / "Brats18_anna" / "t1c.nii.gz")
+        assert image.grid.spacing == pytest.approx((6, 6, 6), abs=0.3)
+        given = run("preprocess", case, "--out", out, "--spacing", 8, "--channels", "t1,flair", "--normalise", "minmax")
+        assert given.code == 0
+        assert read_volume(out / "Brats18_anna" / "t1.nii.gz").grid.spacing == pytest.approx((8, 8, 8), abs=0.5)
+
+    def test_a_model_goes_from_hand_to_hand(self, world: World, tmp_path: Path) -> None:
+        assert run("models", "list").out.startswith("No models yet.")
+        done = run("models", "install", world.tuned, "--name", "first")
+        assert (done.code, done.out.split(" in ")[0]) == (0, "Installed first")
+        assert [entry.name for entry in list_models()] == ["first"]
+        lines = run("models", "list").out.splitlines()
+        assert lines[0].split() == ["name", "version", "origin", "title"]
+        assert lines[2].split()[:3] == ["first", "1.0", "installed"]
+        assert "# Glioma segmentation" in run("models", "show", "first").out
+        archive = tmp_path / "to give away.zip"
+        assert run("models", "export", "first", archive).out == f"{archive}\n"
+        assert verify_model(archive)
+        done = run("models", "verify", archive)
+        assert done.code == 0
+        assert all(line.startswith("ok  ") for line in done.out.splitlines())
+        assert run("models", "rename", "first", "second").out == "Renamed to second\n"
+        again = run("models", "install", archive, "--name", "second")
+        assert again.code == 2
+        assert again.err.splitlines() == error(
+            "A model 'second' is installed already.", "Choose another name, or replace it."
+        )
+        assert run("models", "install", archive, "--name", "second", "--replace").code == 0
+        assert run("models", "remove", "second").out == "Removed second\n"
+        assert list_models() == []
+        assert run("models", "show", "second").code == 2
+
+    def test_a_model_is_exported_for_other_programs(self, world: World, tmp_path: Path) -> None:
+        onnx = pytest.importorskip("onnx")
+        pytest.importorskip("onnxscript")
+        done = run("models", "export", world.tuned, tmp_path / "model.onnx")
+        assert done.code == 0
+        graph = onnx.load(tmp_path / "model.onnx").graph
+        assert ([item.name for item in graph.input], [item.name for item in graph.output]) == (["image"], ["logits"])
+
+    def test_a_run_that_is_finished_is_not_overwritten(self, world: World) -> None:
+        done = run("pretrain", world.lesions, "--out", world.source, "--epochs", 1, *TINY)
+        assert done.code == 2
+        assert done.told[0] == f"Error: {world.source} holds a run already."
+
+    def test_demo_runs_where_it_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        told: list[Path] = []
+
+        def fake(out: Path, on_event: object, cancel: object) -> list[list[str]]:
+            told.append(out)
+            return [["strategy", "Dice"], ["all", "0.9"]]
+
+        monkeypatch.setattr("TransferSegLib.demo.run_demo", fake)
+        done = run("demo", "--out", tmp_path / "demo")
+        assert (done.code, told) == (0, [tmp_path / "demo"])
+        assert done.out.splitlines() == ["strategy  Dice", "--------  ----", "all       0.9"]
+        assert run("demo", "--out", tmp_path / "demo", "--events").out == ""
 
 
-def copy_case(glioma: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(case_folder(glioma), tmp_path / case_folder(glioma).name))
+class TestSomeCasesFailed:
+    @pytest.fixture
+    def two(self, case: Path) -> Path:
+        """A good case and a bad one."""
+        folder = case.parent / "two"
+        shutil.move(case, folder / "Brats18_good")
+        for file in (folder / "Brats18_good").iterdir():
+            file.rename(file.with_name(file.name.replace("anna", "good")))
+        write_case(folder / "Brats18_bad", 1)
+        (folder / "Brats18_bad" / "Brats18_bad_t2.nii.gz").write_text("hello")
+        return folder
+
+    @pytest.mark.parametrize("command", ["segment", "preprocess"])
+    def test_the_bad_one_is_named_and_the_good_one_written(self, world: World, two: Path, command: str) -> None:
+        out = two.parent / "out"
+        options = TORCH if command == "segment" else ()
+        done = run(command, two, "--model", world.tuned, "--out", out, *options)
+        assert done.code == 1
+        at = done.err.splitlines().index(
+            f"Error: Brats18_bad: {two / 'Brats18_bad' / 'Brats18_bad_t2.nii.gz'} is not a NIfTI image."
+        )
+        assert done.err.splitlines()[at + 1] == "       Check what kind of file it is."
+        assert done.out.splitlines()[:2] == ["written  1", "failed   1"]
+        made = {path.name.split(".")[0] for path in out.iterdir()} - {"volumes"}
+        assert made == {"Brats18_good"}
+
+    def test_evaluate_goes_on_too(self, world: World, two: Path) -> None:
+        ours, theirs = two.parent / "ours", two.parent / "theirs"
+        for name in ("good", "bad"):
+            for side in (ours, theirs):
+                side.mkdir(exist_ok=True)
+                shutil.copy(two / f"Brats18_{name}" / f"Brats18_{name}_seg.nii.gz", side / f"{name}.nii.gz")
+        (ours / "bad.nii.gz").write_text("hello")
+        done = run("evaluate", ours, theirs, "--labels", "glioma", "--out", two.parent / "m.csv")
+        assert done.code == 1
+        assert f"Error: bad: {ours / 'bad.nii.gz'} is not a NIfTI image." in done.err.splitlines()
+        assert done.out.splitlines()[:2] == ["compared  1", "failed    1"]
 
 
-def image_of(case: Path, ending: str) -> Path:
-    return next(case.glob(f"*{ending}.nii.gz"))
+class TestEvents:
+    def test_a_training_tells_all_of_its_kinds(self, world: World, tmp_path: Path) -> None:
+        done = run(
+            *("finetune", world.tumours, "--strategy", "scratch", "--out", tmp_path / "out", "--epochs", 1, *TINY),
+            *("--held-out", "0.25", "--events"),
+        )
+        assert done.code == 0
+        kinds = [event["event"] for event in done.events]
+        assert set(kinds) == {"progress", "message", "metric", "result"}
+        assert kinds[-1] == "result"
+        assert {event["stage"] for event in done.of("progress")} == {"prepare", "train", "test"}
+        (result,) = done.of("result")
+        assert result["values"]["model"] == str(tmp_path / "out" / "model")
+        assert result["values"]["cancelled"] is False
 
-
-def rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray], shift: float = 0.0) -> Path:
-    image = nib.load(path)
-    affine = image.affine.copy()
-    affine[:3, 3] += shift
-    nib.save(nib.Nifti1Image(change(np.asarray(image.dataobj)), affine), path)
-    return path
-
-
-def test_a_fine_tuned_model_segments_and_is_scored(run: Run, tuned: Path, glioma: Path, tmp_path: Path) -> None:
-    code, _, err = run("segment", glioma, "--model", tuned, "--out", tmp_path / "out", "--threads", "1")
-    assert code == 0, err
-    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 5
-    assert (tmp_path / "out" / "volumes.csv").read_text().startswith("case,whole_ml,core_ml,enhancing_ml")
-    code, out, _ = run("evaluate", tmp_path / "out", glioma, "--out", tmp_path / "metrics.csv")
-    assert code == 0
-    assert "whole" in out
-    assert (tmp_path / "metrics_summary.csv").is_file()
-
-
-def test_a_case_can_be_given_file_by_file(run: Run, tuned: Path, glioma: Path, tmp_path: Path) -> None:
-    case = case_folder(glioma)
-    channels = {"t1": "t1", "t1c": "t1ce", "t2": "t2", "flair": "flair"}
-    text = ",".join(f"{channel}={image_of(case, f'_{ending}')}" for channel, ending in channels.items())
-    code, _, err = run("segment", text, "--model", tuned, "--out", tmp_path, "--threads", "1")
-    assert code == 0, err
-    assert len(list(tmp_path.glob("*.nii.gz"))) == 1
-
-
-def test_a_model_is_installed_used_by_name_exported_and_removed(run: Run, tuned: Path, tmp_path: Path) -> None:
-    assert run("models", "install", tuned, "--name", "mine")[0] == 0
-    assert "mine" in run("models", "list")[1]
-    assert "Research use only" in run("models", "show", "mine")[1]
-    assert run("models", "export", "mine", tmp_path / "mine.zip")[0] == 0
-    assert run("models", "verify", tmp_path / "mine.zip")[0] == 0
-    assert run("models", "rename", "mine", "ours")[0] == 0
-    assert run("models", "remove", "ours")[0] == 0
-    assert run("models", "show", "ours")[0] == 2
-
-
-def test_one_bad_case_does_not_stop_the_others(run: Run, tuned: Path, glioma: Path, tmp_path: Path) -> None:
-    bad = copy_case(glioma, tmp_path / "bad")
-    image_of(bad, "_t2").write_bytes(b"no image")
-    good = sorted(path for path in glioma.glob("*/*") if path.is_dir())[1]
-    code, _, err = run("segment", bad, good, "--model", tuned, "--out", tmp_path / "out", "--threads", "1")
-    assert code == 1
-    assert f"{bad.name}: {image_of(bad, '_t2')}" in err
-    assert [path.name for path in (tmp_path / "out").glob("*.nii.gz")] == [f"{good.name}.nii.gz"]
-
-
-def test_events_are_ascii_json_lines_and_so_is_an_error(run: Run, tuned: Path, tmp_path: Path) -> None:
-    missing = tmp_path / "gibt es nicht, ähm"
-    code, out, _ = run("segment", missing, "--model", tuned, "--out", tmp_path / "out", "--events")
-    assert code == 2
-    assert out.isascii()
-    (event,) = [json.loads(line) for line in out.splitlines()]
-    assert (event["event"], event["kind"]) == ("error", "input")
-    assert str(missing) in event["cause"]
-
-
-def nothing(values: np.ndarray) -> np.ndarray:
-    return values
-
-
-BAD = {
-    "truncated": (
-        "_t1",
-        lambda path: path.write_bytes(path.read_bytes()[:-2000]),
-        "is damaged: the compressed data ends too early.",
-    ),
-    "text": (
-        "_t1",
-        lambda path: path.write_bytes(gzip.compress(b"hello, this is a text" * 40)),
-        "is not a NIfTI image.",
-    ),
-    "constant": ("_t1", lambda path: rewrite(path, np.ones_like), "is constant: every voxel is 1."),
-    "nan": (
-        "_t1",
-        lambda path: rewrite(path, lambda v: np.where(v > v.mean(), np.nan, v).astype(np.float32)),
-        "voxels that are NaN or infinite.",
-    ),
-    "4D": ("_t1", lambda path: rewrite(path, lambda v: np.stack([v, v], -1)), "is 4D with the shape (56, 68, 56, 2)."),
-    "elsewhere": ("_t1", lambda path: rewrite(path, nothing, shift=900.0), "covers only 0% of the reference image"),
-    "unknown label": ("_seg", lambda path: rewrite(path, lambda v: np.where(v == 2, 9, v)), "has the unknown label 9."),
-    "label of another shape": ("_seg", lambda path: rewrite(path, lambda v: v[:-3]), "has the shape (53, 68, 56)"),
-    "missing channel": ("_t1", lambda path: path.unlink(), "has no channel t1;"),
-}
-
-
-@pytest.mark.parametrize("kind", BAD)
-def test_bad_input_is_named_with_its_remedy(run: Run, glioma: Path, tmp_path: Path, kind: str) -> None:
-    ending, spoil, message = BAD[kind]
-    for case in sorted(path for path in glioma.glob("*/*") if path.is_dir())[:2]:
-        shutil.copytree(case, tmp_path / "data" / "HGG" / case.name)
-    spoil(image_of(case_folder(tmp_path / "data"), ending))
-    code, _, err = run("pretrain", tmp_path / "data", "--out", tmp_path / "out", *FAST[:-2], "--validation", "0")
-    assert code == 2
-    assert message in err
-    assert "Traceback" not in err
-    assert not (tmp_path / "out" / "model").exists()
-
-
-def test_an_image_that_is_empty_of_labels_is_a_warning(run: Run, glioma: Path, tmp_path: Path) -> None:
-    for case in sorted(path for path in glioma.glob("*/*") if path.is_dir())[:3]:
-        shutil.copytree(case, tmp_path / "data" / "HGG" / case.name)
-    rewrite(image_of(case_folder(tmp_path / "data"), "_seg"), np.zeros_like)
-    code, _, err = run("pretrain", tmp_path / "data", "--out", tmp_path / "out", *FAST[:-2], "--validation", "0")
-    assert code == 0
-    assert "is empty: no voxel is labelled." in err
-
-
-def test_a_model_whose_weights_were_changed_is_refused(run: Run, tuned: Path, glioma: Path, tmp_path: Path) -> None:
-    shutil.copytree(tuned / "model", tmp_path / "model")
-    weights = tmp_path / "model" / "weights.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(content)
-    code, _, err = run("segment", glioma, "--model", tmp_path / "model", "--out", tmp_path / "out")
-    assert code == 2
-    assert "do not match the card" in err
-
-
-def test_an_output_folder_that_is_a_file_is_refused(run: Run, tuned: Path, glioma: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("mine")
-    code, _, err = run("segment", case_folder(glioma), "--model", tuned, "--out", tmp_path / "out", "--threads", "1")
-    assert code == 2
-    assert "a file stands in the way" in err
-    assert (tmp_path / "out").read_text() == "mine"
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--strategy", "some"], "There is no strategy 'some'."),
-        (["--augmentation", "blur"], "There is no augmentation 'blur'."),
-        (["--epochs", "0"], "--epochs cannot be 0."),
-        (["--held-out", "nobody"], "There is no case 'nobody'."),
-        (["--labels", "kidney"], "There is no label scheme 'kidney'."),
-        (["--source", "ms-legion"], "ms-legion"),
-    ],
-)
-def test_options_that_make_no_sense_are_refused(
-    run: Run, glioma: Path, source: Path, tmp_path: Path, words: list[str], message: str
-) -> None:
-    given = [] if "--source" in words else ["--source", str(source)]
-    code, _, err = run("finetune", glioma, "--out", tmp_path / "out", *given, *words)
-    assert code == 2
-    assert message in err
-    assert "Traceback" not in err
-
-
-def test_a_cancel_file_stops_a_run_and_resume_finishes_it(run: Run, glioma: Path, source: Path, tmp_path: Path) -> None:
-    words = ["finetune", glioma, "--source", source, "--out", tmp_path / "out", *FAST]
-    (tmp_path / "stop").touch()
-    assert run(*words, "--cancel-file", tmp_path / "stop")[0] == 3
-    assert not list(tmp_path.rglob("*.part.*"))
-    assert run(*words, "--resume" if (tmp_path / "out" / "checkpoint.safetensors").exists() else "--threads=1")[0] == 0
-    assert (tmp_path / "out" / "model" / "model.json").is_file()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
-def test_ctrl_c_keeps_the_best_model_so_far(home: Path, glioma: Path, source: Path, tmp_path: Path) -> None:
-    words = [
-        "finetune",
-        glioma,
-        "--source",
-        source,
-        "--out",
-        tmp_path / "out",
-        "--epochs",
-        "10000",
-        *FAST[:2],
-        "--events",
-    ]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "TransferSegLib", *map(str, words), "--threads", "1"],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    @pytest.mark.parametrize(
+        ("command", "expected"),
+        [
+            ("segment", {"written": 1, "failed": 0}),
+            ("preprocess", {"written": 1, "failed": 0}),
+            ("evaluate", {"compared": 1, "failed": 0}),
+        ],
     )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if json.loads(line)["event"] == "metric" and json.loads(line)["step"] >= 2:
-            break
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 3, err
-    assert "Traceback" not in err
-    assert (tmp_path / "out" / "model" / "weights.safetensors").is_file()
+    def test_nothing_else_stands_on_standard_output(
+        self, world: World, case: Path, command: str, expected: dict[str, int]
+    ) -> None:
+        out = case.parent / "out"
+        arguments: tuple[object, ...] = (case, "--model", world.tuned, "--out", out)
+        if command == "segment":
+            arguments = (*arguments, *TORCH)
+        if command == "evaluate":
+            arguments = (world.tuned / "held-out", world.tumours, "--out", out / "metrics.csv")
+        done = run(command, *arguments, "--events")
+        assert done.code == 0
+        assert done.events[-1]["event"] == "result"
+        assert expected.items() <= done.events[-1]["values"].items()
+
+    def test_an_error_is_one_line_with_kind_cause_and_remedy(self, world: World, tmp_path: Path) -> None:
+        done = run("segment", tmp_path / "nowhere", "--model", world.tuned, "--out", tmp_path, "--events")
+        assert done.code == 2
+        assert done.events == [
+            {
+                "event": "error",
+                "kind": "input",
+                "cause": f"{tmp_path / 'nowhere'} does not exist.",
+                "remedy": "Check the path.",
+                "case": "",
+            }
+        ]
+
+    def test_what_the_recipe_refuses_is_such_a_line(self, world: World, tmp_path: Path) -> None:
+        done = run("pretrain", world.lesions, "--out", tmp_path / "out", "--epochs", -1, "--events")
+        assert done.code == 2
+        assert [(event["kind"], event["cause"]) for event in done.events] == [("input", "--epochs cannot be -1.")]
+        assert done.err == ""
 
 
-@pytest.mark.parametrize("command", ["finetune", "pretrain", "segment", "evaluate", "preprocess", "demo"])
-def test_help_shows_an_example(run: Run, command: str) -> None:
-    code, out, _ = run(command, "--help")
-    assert code == 0
-    assert f"transferseg {command}" in out
+class TestStopping:
+    def test_a_cancel_file_that_is_there_from_the_start_stops_before_anything_is_made(
+        self, world: World, tmp_path: Path
+    ) -> None:
+        stop = tmp_path / "stop"
+        stop.touch()
+        for arguments in (
+            ("pretrain", world.lesions, "--epochs", 5, *TINY),
+            ("segment", world.tumours, "--model", world.tuned, *TORCH),
+            ("evaluate", world.tuned / "held-out", world.tumours),
+            ("preprocess", world.tumours),
+        ):
+            done = run(*arguments, "--out", tmp_path / "out", "--cancel-file", stop)
+            assert done.code == 3, arguments
+            assert done.told[-1] == "Error: Stopped on request.", arguments
+            assert not (tmp_path / "out").exists(), arguments
+
+    def test_with_events_it_says_so(self, world: World, tmp_path: Path) -> None:
+        stop = tmp_path / "stop"
+        stop.touch()
+        done = run("preprocess", world.tumours, "--out", tmp_path / "out", "--cancel-file", stop, "--events")
+        assert done.code == 3
+        assert [event["kind"] for event in done.of("error")] == ["cancelled"]
+
+    def test_a_cancel_file_made_midway_keeps_the_best_model_and_the_run_goes_on_with_resume(
+        self, world: World, tmp_path: Path
+    ) -> None:
+        out, stop = tmp_path / "out", tmp_path / "stop"
+        arguments = ("pretrain", world.lesions, "--out", out, *TINY, "--epochs", 100)
+
+        def wait_and_stop() -> None:
+            until = time.monotonic() + 60
+            while not (out / "checkpoint.safetensors").exists() and time.monotonic() < until:
+                time.sleep(0.01)
+            stop.touch()
+
+        watcher = threading.Thread(target=wait_and_stop)
+        watcher.start()
+        done = run(*arguments, "--cancel-file", stop)
+        watcher.join()
+        assert done.code == 3
+        assert "Stopped on request. The best model so far is kept; --resume goes on." in done.err.splitlines()
+        check_stopped(out, 100)
+        again = run(*arguments)
+        assert again.code == 2
+        assert again.told[0] == f"Error: {out} holds a run already."
+        resumed = run(*arguments, "--resume")
+        assert resumed.code == 0
+        assert [row["epoch"] for _, row in read_table(out / "history.csv")[1]] == [str(n) for n in range(1, 101)]
+
+    @pytest.mark.parametrize("how", ["signal", "standard input"])
+    def test_a_process_that_is_told_to_stop_leaves_a_valid_model_and_no_rubbish(
+        self, world: World, tmp_path: Path, how: str
+    ) -> None:
+        if how == "signal" and os.name == "nt":
+            pytest.skip("Windows has no such signal")
+        options = ("--events",) if how == "signal" else ("--events", "--cancel-on-eof")
+        arguments = ("pretrain", world.lesions, "--out", tmp_path / "out", "--epochs", 2000, *TINY)
+        process = start(*arguments, *options)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line in process.stdout:
+            if json.loads(line)["event"] == "metric":
+                break
+        if how == "signal":
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        else:
+            out, err = process.communicate(timeout=60)  # closes it
+        assert process.returncode == 3
+        assert err == ""
+        events = [json.loads(line) for line in out.splitlines()]
+        assert [event["values"]["cancelled"] for event in events if event["event"] == "result"] == [True]
+        check_stopped(tmp_path / "out", 2000)
 
 
-def test_help_is_there_at_once_because_nothing_heavy_is_imported() -> None:
-    program = "import sys, TransferSegLib.cli; print([n for n in ('torch', 'numpy', 'monai') if n in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+def check_stopped(out: Path, epochs: int) -> None:
+    """A model of the best epoch until then, the checkpoint to go on from, and nothing half-written."""
+    assert verify_model(out / "model")
+    rows = read_table(out / "history.csv")[1]
+    assert 1 <= len(rows) < epochs
+    best = load_model(out).card.training.hyperparameters["best_epoch"]
+    scores = [float(row["pr_auc"]) for _, row in rows]
+    assert scores[best - 1] == max(scores)
+    assert sorted(item.name for item in out.iterdir()) == ["checkpoint.safetensors", "history.csv", "model"]
+    assert leftovers(out) == []
+
+
+def test_too_little_memory_is_told_before_the_training_starts(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(announcement, "available_bytes", lambda: 100 * 2**20)
+    done = run("pretrain", world.lesions, "--out", tmp_path / "out", "--device", "cpu", *TINY)
+    assert done.code == 4
+    assert done.told == error(
+        "Training needs about 0.5 GB of memory, 0.1 GB are free.",
+        "Train on smaller patches (--patch 96), or on a coarser grid (--spacing 2).",
+    )
+    assert not (tmp_path / "out").exists()
+
+
+class TestAnyLetter:
+    """File names hold any letter; the command copes in whatever locale it is started."""
+
+    @pytest.mark.parametrize("environment", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0"}], ids=["as it is", "C"])
+    def test_names_with_spaces_and_other_alphabets(
+        self, world: World, tmp_path: Path, environment: dict[str, str]
+    ) -> None:
+        folder = tmp_path / "Ordner mit Lücken 脳"
+        write_case(folder / "Brats18 Müller 患者")
+        model = shutil.copytree(world.tuned / "model", folder / "modèle")
+        process = start(
+            *("segment", folder / "Brats18 Müller 患者", "--model", model, "--out", folder / "ergebnis ü"),
+            *(*TORCH, "--events"),
+            **environment,
+        )
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, err) == (0, "")
+        done = Done(process.returncode, out, err)
+        assert done.of("result")[0]["values"]["folder"] == str(folder / "ergebnis ü")
+        assert sorted(item.name for item in (folder / "ergebnis ü").iterdir()) == [
+            "Brats18 Müller 患者.nii.gz",
+            "volumes.csv",
+        ]
+        assert "Müller 患者," in (folder / "ergebnis ü" / "volumes.csv").read_text("utf-8")
+
+    def test_an_error_names_such_a_file(self, tmp_path: Path) -> None:
+        done = run("segment", tmp_path / "Müller 脳", "--model", tmp_path / "modèle", "--out", tmp_path)
+        assert done.code == 2
+        assert done.err.splitlines()[0] == f"Error: {tmp_path / 'modèle'} does not exist."
+
+    def test_a_training_takes_its_name_from_such_a_folder(self, world: World, tmp_path: Path) -> None:
+        data = shutil.copytree(world.lesions, tmp_path / "Läsionen")
+        done = run("pretrain", data, "--out", tmp_path / "Müllers Modell", "--epochs", 1, *TINY)
+        assert done.code == 0
+        assert load_model(tmp_path / "Müllers Modell").card.name == "m-llers-modell"
