@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, int, int]
 
-# The brain of a grown-up in mm.
+# The brain of a grown-up in mm; in smaller images it is as large as fits.
 BRAIN_MM = (136, 168, 136)
 
 
@@ -34,14 +34,14 @@ def prepared_brain(shape: Shape, spacing: float) -> Prepared:
     return Prepared("brain", image * brain, brain, Grid(shape, np.diag([spacing] * 3 + [1.0])), label)
 
 
-def write_case(folder: Path, shape: Shape, spacing: float) -> Path:
-    """A case of four modalities as BraTS has them: skull-stripped, int16, zipped, 1 mm."""
+def write_case(folder: Path, shape: Shape) -> Path:
+    """A case of four modalities as BraTS has them: 1 mm, skull-stripped, int16, zipped."""
     from TransferSegLib.grid import Grid
     from TransferSegLib.volume import Volume, write_volume
 
     random = np.random.default_rng(0)
-    depth = _depth(shape, spacing)
-    grid = Grid(shape, np.diag([-spacing, -spacing, spacing, 1.0]))
+    depth = _depth(shape, 1.0)
+    grid = Grid(shape, np.diag([-1.0, -1.0, 1.0, 1.0]))
     for number, channel in enumerate(("t1", "t1ce", "t2", "flair")):
         values = 400 + 100 * number + random.normal(0, 60, shape) + 600 * (depth < 0.3)
         write_volume(Volume((values * (depth < 1)).astype(np.int16), grid), folder / f"case_{channel}.nii.gz")
@@ -121,7 +121,7 @@ def _model(spacing: float, weights: dict[str, dict[tuple[int, ...], float]]) -> 
 def _depth(shape: Shape, spacing: float) -> NDArray[np.float32]:
     """0 in the middle of the brain, 1 on its surface."""
     axes = [
-        (np.arange(side, dtype=np.float32) - (side - 1) / 2) * spacing / (length / 2)
+        (np.arange(side, dtype=np.float32) - (side - 1) / 2) * spacing / (min(length, 0.95 * side * spacing) / 2)
         for side, length in zip(shape, BRAIN_MM, strict=True)
     ]
     i, j, k = np.ix_(*axes)

@@ -35,6 +35,7 @@ def main() -> None:
         if measuring.has("openvino") and measuring.has("onnxscript"):
             setups["ours, OpenVINO, float32"] = partial(ours, args, size, "openvino", "float32")
             setups["ours, OpenVINO, bfloat16"] = partial(ours, args, size, "openvino", "bfloat16")
+        if any("OpenVINO" in name and measuring.wanted(name, args) for name in setups):
             # It is exported once for all, so that no measurement has that in its memory.
             measuring.measure_once("export", partial(export, args), args)
         base = measuring.measure_once("imports", partial(imports, args), args)

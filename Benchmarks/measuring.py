@@ -95,13 +95,18 @@ def measure(setups: Setups, args: argparse.Namespace) -> dict[str, Sample]:
             print(json.dumps(asdict(setups[args.child]())))
             sys.exit()
         return {}
-    chosen = [name for name in setups if re.search(args.only, name)]
+    chosen = [name for name in setups if wanted(name, args)]
     found: dict[str, list[Sample]] = {name: [] for name in chosen}
     for number in range(args.rounds):
         for name in chosen:
             print(f"round {number + 1}: {name}", file=sys.stderr)
             found[name].append(setups[name]() if args.in_process else _in_child(name, args))
     return {name: _together(samples) for name, samples in found.items()}
+
+
+def wanted(name: str, args: argparse.Namespace) -> bool:
+    """Whether ``--only`` lets the row ``name`` through."""
+    return re.search(args.only, name) is not None
 
 
 def measure_once(name: str, setup: Callable[[], Sample], args: argparse.Namespace) -> Sample:

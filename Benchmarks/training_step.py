@@ -24,7 +24,7 @@ FULL: dict[str, tuple[Shape, float]] = {
     "brain, 2 mm": ((72, 88, 72), 2.0),
     "patch, 1 mm": ((128, 128, 128), 1.0),
 }
-QUICK: dict[str, tuple[Shape, float]] = {"brain, 1 mm": ((24, 32, 24), 6.0)}
+QUICK: dict[str, tuple[Shape, float]] = {"brain, 1 mm": ((24, 32, 24), 1.0)}
 RIVAL = "MONAI BasicUNet, float32"
 
 

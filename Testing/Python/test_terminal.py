@@ -287,7 +287,11 @@ def run_session(code: str, reporting: str = "cancel_on_eof=True") -> subprocess.
     )
     command = [sys.executable, "-c", "\n".join(lines)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True, encoding="utf-8")
+    # With buffers, as a user has them.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True, encoding="utf-8"
+    )
 
 
 class TestStandardInput:
