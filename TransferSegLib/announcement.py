@@ -78,7 +78,7 @@ def _trial_step(
             start = time.perf_counter()
             with autocast(device, precision):
                 logits = trial(image)[0]
-            loss = soft_dice_loss(logits, label)
+            loss = soft_dice_loss(logits, label, [range(1, network.classes)])
             middle = time.perf_counter()
             torch.autograd.backward(loss)
             float(loss.detach())  # a GPU has worked through its queue when it gives the number

@@ -68,6 +68,8 @@ def _transform(name: str) -> Any:
         "shift": lambda: transforms.Compose(
             [transforms.RandScaleIntensity(factors=0.15, prob=1.0), transforms.RandStdShiftIntensity(0.15, prob=1.0)]
         ),
+        # Thick slices, as older scans have in one channel or another.
+        "lowres": lambda: transforms.RandSimulateLowResolution(prob=0.33, zoom_range=(0.33, 1.0)),
         "noise": lambda: transforms.RandGaussianNoise(prob=0.33, std=0.1),
     }
     return made[name]()

@@ -12,6 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,15 @@ import numpy as np
 
 from .case import CaseFiles, load_case
 from .errors import InputError
-from .events import CancelToken, OnEvent, ignore, track
+from .events import CancelToken, OnEvent, ignore
 from .files import atomic_path, os_errors
 from .grid import Grid
 from .labels import LabelScheme
+from .parallel import count_jobs, spread
 from .preprocess import Pipeline, Prepared
 
 # Part of every key. Raised whenever the same files and settings would give other arrays.
-_VERSION = 1
+_VERSION = 2
 
 # Old entries are removed beyond this size.
 LIMIT_BYTES = 30 * 2**30
@@ -55,30 +57,55 @@ def prepare_cases(
     folder: Path,
     on_event: OnEvent = ignore,
     cancel: CancelToken | None = None,
+    jobs: int = 1,
 ) -> list[Prepared]:
     """Prepare annotated cases, or take them from ``folder`` when the same files were prepared in the same way before.
 
     Arrays are memory-mapped: many more cases than fit into memory can be used.
+
+    Parameters
+    ----------
+    jobs : processes, see :func:`parallel.count_jobs`.
 
     Raises
     ------
     InputError : a case cannot be used; names it.
     Cancelled : what was prepared until then stays in the cache.
     """
-    prepared = []
-    for case in track(cases, "prepare", len(cases), on_event, cancel or CancelToken()):
+    for case in cases:
         case.require(channels)
-        entry = folder / cache_key(case, channels, pipeline, scheme)
-        try:
-            found = _load(entry, case.name)
-        except FileNotFoundError:
-            loaded = load_case(case, channels, scheme, on_event=on_event)
-            _store(pipeline.apply(loaded, channels, on_event), entry)
-            del loaded
-            found = _load(entry, case.name)
-        prepared.append(found)
+    make = partial(_entry_of, channels=tuple(channels), pipeline=pipeline, scheme=scheme, folder=folder)
+    entries: dict[int, Path] = {}
+    for place, made in spread(make, cases, "prepare", count_jobs(len(cases), jobs), on_event, cancel or CancelToken()):
+        if isinstance(made, Exception):
+            raise made
+        entries[place] = made
     prune(folder, LIMIT_BYTES, keep=len(cases))
-    return prepared
+    return [_load(entries[place], case.name) for place, case in enumerate(cases)]
+
+
+def _entry_of(
+    case: CaseFiles,
+    on_event: OnEvent,
+    channels: Sequence[str],
+    pipeline: Pipeline,
+    scheme: LabelScheme,
+    folder: Path,
+) -> Path:
+    """The entry of a case, which is made if it is not there."""
+    entry = folder / cache_key(case, channels, pipeline, scheme)
+    if (entry / "entry.json").exists():
+        return entry
+    # What is learned on the training cases, and the way values are scaled, leave the costly part as it is.
+    unscaled = folder / cache_key(case, channels, pipeline.without_intensity(), scheme)
+    if (unscaled / "entry.json").exists():
+        sampled = _load(unscaled, case.name)
+    else:
+        loaded = load_case(case, channels, scheme, on_event=on_event)
+        sampled = pipeline.sample(pipeline.place(loaded, on_event), channels)
+        del loaded
+    _store(pipeline.scale(sampled, channels), entry)
+    return entry
 
 
 def cache_key(case: CaseFiles, channels: Sequence[str], pipeline: Pipeline, scheme: LabelScheme) -> str:
@@ -88,8 +115,9 @@ def cache_key(case: CaseFiles, channels: Sequence[str], pipeline: Pipeline, sche
     """
     settings = [_VERSION, list(channels), pipeline.to_card(), scheme.to_dict()["classes"]]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for name in (*channels, "label"):
-        path = case.label if name == "label" else case.channels[name]
+    paths = {**case.channels, "label": case.label, "brain": case.brain}
+    for name in (*channels, "label", "brain"):
+        path = paths[name]
         digest.update(f"\n{name}\n".encode())
         for file in _files_of(path) if path is not None else ():
             _update(digest, file)

@@ -1,10 +1,11 @@
-"""Case: one visit of one patient, as files on disk (CaseFiles) and loaded onto one grid (Case)."""
+"""Case: one visit of one patient, as files on disk (CaseFiles) and read from them (Case)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class CaseFiles:
     name : unique in the dataset; names output files.
     channels : channel name to file, or to DICOM folder.
     label : reference label map, or None.
+    brain : mask of the brain, not 0 inside, on any grid; or None.
     group : stratum to keep the proportions of in splits, for instance the tumour grade; may be empty.
     patient : visits of one patient never stand on two sides of a split. Empty: the same as ``name``.
     """
@@ -46,6 +48,7 @@ class CaseFiles:
     label: Path | None = None
     group: str = ""
     patient: str = ""
+    brain: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.name or not self.channels:
@@ -69,26 +72,46 @@ class CaseFiles:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """The images of one visit on one grid.
+    """The images of one visit, each on the grid it was taken on.
 
     Attributes
     ----------
     name : of the case.
-    channels : channel name to (i, j, k) float32 array on ``grid``.
-    grid : of the reference channel.
-    reference : the reference channel as read: the grid and header conventions of every result.
+    volumes : channel name to image.
+    reference_channel : the channel that gives the grid and the header conventions of every result.
     label : (i, j, k) internal labels on ``grid``, or None.
+    brain : (i, j, k) the given mask of the brain on ``grid``, or None.
     """
 
     name: str
-    channels: Mapping[str, NDArray[np.float32]]
-    grid: Grid
-    reference: Volume
+    volumes: Mapping[str, Volume]
+    reference_channel: str
     label: NDArray[np.uint8] | None = None
+    brain: NDArray[np.bool_] | None = None
+
+    @property
+    def reference(self) -> Volume:
+        """The reference channel as read."""
+        return self.volumes[self.reference_channel]
+
+    @property
+    def grid(self) -> Grid:
+        """Of the reference channel."""
+        return self.reference.grid
+
+    @cached_property
+    def channels(self) -> dict[str, NDArray[np.float32]]:
+        """Channel name to (i, j, k) float32 values on ``grid``, through world space."""
+        return {channel: volume_on(volume, self.grid) for channel, volume in self.volumes.items()}
 
     def image(self, channels: Sequence[str]) -> NDArray[np.float32]:
-        """Stack (C, i, j, k) in the given order."""
+        """Stack (C, i, j, k) on ``grid`` in the given order."""
         return np.stack([self.channels[channel] for channel in channels])
+
+
+def volume_on(volume: Volume, grid: Grid) -> NDArray[np.float32]:
+    """Values (i, j, k) of ``volume`` on ``grid``, 0 where it does not reach."""
+    return np.asarray(resample(np.asarray(volume.data, np.float32), volume.grid, grid), np.float32)
 
 
 def load_case(
@@ -98,7 +121,7 @@ def load_case(
     reference: str | None = None,
     on_event: OnEvent = ignore,
 ) -> Case:
-    """Read a case and bring its channels onto the grid of the reference channel, through world space.
+    """Read a case: its channels, its brain mask if there is one, and its label map if ``scheme`` is given.
 
     Parameters
     ----------
@@ -126,13 +149,14 @@ def load_case(
             f"{label.path} is not on the grid of the reference channel '{chosen}'.",
             "Resample the label map onto it, or choose the channel it was drawn on as the reference.",
         )
-    arrays = {channel: _on_grid(files.name, channel, volume, grid, on_event) for channel, volume in volumes.items()}
+    for channel, volume in volumes.items():
+        _check_overlap(files.name, channel, volume, grid, on_event)
     encoded = None
     if label is not None and scheme is not None:
         encoded = scheme.encode(label.data, label.path)
         if not encoded.any():
             on_event(Warning(f"{label.path} is empty: no voxel is labelled.", files.name))
-    return Case(files.name, arrays, grid, volumes[chosen], encoded)
+    return Case(files.name, volumes, chosen, encoded, _read_brain(files, grid) if files.brain else None)
 
 
 def _read_channel(path: Path) -> Volume:
@@ -166,9 +190,9 @@ def _default_reference(volumes: Mapping[str, Volume], label: Volume | None) -> s
     return ordered[0]
 
 
-def _on_grid(case: str, channel: str, volume: Volume, grid: Grid, on_event: OnEvent) -> NDArray[np.float32]:
+def _check_overlap(case: str, channel: str, volume: Volume, grid: Grid, on_event: OnEvent) -> None:
     if volume.grid.matches(grid):
-        return np.asarray(volume.data, np.float32)
+        return
     overlap = grid.overlap(volume.grid)
     if overlap < _NO_OVERLAP:
         raise InputError(
@@ -177,13 +201,26 @@ def _on_grid(case: str, channel: str, volume: Volume, grid: Grid, on_event: OnEv
         )
     if overlap < _LITTLE_OVERLAP:
         on_event(Warning(f"Channel '{channel}' covers only {overlap:.0%} of the reference image.", case))
-    return np.asarray(resample(np.asarray(volume.data, np.float32), volume.grid, grid), np.float32)
+
+
+def _read_brain(files: CaseFiles, grid: Grid) -> NDArray[np.bool_]:
+    assert files.brain is not None
+    volume = read_volume(files.brain)
+    mask = np.asarray(resample((volume.data != 0).astype(np.float32), volume.grid, grid) >= 0.5)
+    if not mask.any():
+        raise InputError(
+            f"{files.brain} has no brain where the reference image of case '{files.name}' lies.",
+            "Give the mask that belongs to these images, or leave it out.",
+        )
+    return mask
 
 
 def as_files(case: Any, name: str = "case") -> CaseFiles:
-    """A mapping of channel names to paths as CaseFiles; CaseFiles as they are."""
+    """A mapping of channel names, and maybe ``"brain"``, to paths as CaseFiles; CaseFiles as they are."""
     if isinstance(case, CaseFiles):
         return case
     if isinstance(case, Mapping):
-        return CaseFiles(name, {str(channel): Path(path) for channel, path in case.items()})
+        paths = {str(key): Path(path) for key, path in case.items()}
+        brain = paths.pop("brain", None)
+        return CaseFiles(name, paths, brain=brain)
     raise InputError(f"{case!r} is no case.", "Give a mapping of channel names to files, or a folder.")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .options import split_names, takes
+from .preparation import BRAIN_METHODS, Preparation
 from .recipe import Recipe
 from .strategies import STRATEGIES
 from .terminal import Reporting, print_table, session
@@ -30,7 +31,7 @@ app = typer.Typer(
 )
 
 _SOURCE_HELP = "Model to start from: a name, a folder or a zip."
-_TRAINING_PANEL, _REPORT_PANEL = "How to train", "How to report"
+_TRAINING_PANEL, _PREPARATION_PANEL, _REPORT_PANEL = "How to train", "How to prepare images", "How to report"
 
 Dataset = Annotated[
     str, typer.Argument(help="Folder in BraTS, nnU-Net/MSD or BIDS layout, folder of cases, or manifest CSV.")
@@ -44,13 +45,7 @@ Labels = Annotated[
     str, typer.Option(help="What the labels mean: glioma, lesion, or a JSON file. Default: as the data tells.")
 ]
 Channels = Annotated[str, typer.Option(help="Channels, comma-separated. Default: the source's, or t1,t1c,t2,flair.")]
-Spacing = Annotated[
-    float, typer.Option(show_default=False, help="Working voxel size in mm. Default: the source's, or 1.")
-]
-Normalise = Annotated[
-    str,
-    typer.Option(help="Scaling of intensities: zscore, zscore-rescale or minmax. Default: the source's, or zscore."),
-]
+Jobs = Annotated[int, typer.Option(help="Processes that prepare cases; 0: what processors and memory allow.")]
 Statistics = Annotated[
     str, typer.Option(help="Of batch normalisation: image (its own) or running. Default: the source's, or image.")
 ]
@@ -65,10 +60,12 @@ Licence = Annotated[str, typer.Option(help="Licence of the model, for its card."
 @app.command(epilog="Example: transferseg finetune my_cases --source ms-lesion --strategy all --out runs/first")
 @takes(Reporting, "reporting", _REPORT_PANEL)
 @takes(Recipe, "recipe", _TRAINING_PANEL, later=True)
+@takes(Preparation, "preparation", _PREPARATION_PANEL, later=True)
 def finetune(
     dataset: Dataset,
     out: Out,
     recipe: Callable[[], Recipe],
+    preparation: Callable[[], Preparation],
     reporting: Reporting,
     source: Annotated[str, typer.Option("--source", "-s", help=_SOURCE_HELP)] = "",
     strategy: Annotated[
@@ -76,13 +73,12 @@ def finetune(
     ] = "all",
     labels: Labels = "",
     channels: Channels = "",
-    spacing: Spacing = 0.0,
-    normalise: Normalise = "",
     statistics: Statistics = "",
     validation: Validation = "0.2",
     held_out: HeldOut = "0",
     name: Name = "",
     cache: Cache = "",
+    jobs: Jobs = 0,
     resume: Resume = False,
     licence: Licence = "not stated (ask the maker)",
 ) -> None:
@@ -90,14 +86,14 @@ def finetune(
     _train(
         reporting,
         recipe,
+        preparation,
         dataset,
         out,
         source=source or None,
         strategy=strategy,
         labels=labels or None,
         channels=split_names(channels) or None,
-        spacing=spacing or None,
-        normalise=normalise or None,
+        jobs=jobs,
         statistics=statistics or None,
         validation=_share_or_names(validation),
         held_out=_share_or_names(held_out),
@@ -111,20 +107,21 @@ def finetune(
 @app.command(epilog="Example: transferseg pretrain ms_cases --labels lesion --patch 96 --out models/ms")
 @takes(Reporting, "reporting", _REPORT_PANEL)
 @takes(Recipe, "recipe", _TRAINING_PANEL, later=True)
+@takes(Preparation, "preparation", _PREPARATION_PANEL, later=True)
 def pretrain(
     dataset: Dataset,
     out: Out,
     recipe: Callable[[], Recipe],
+    preparation: Callable[[], Preparation],
     reporting: Reporting,
     labels: Labels = "",
     channels: Channels = "",
-    spacing: Spacing = 0.0,
-    normalise: Normalise = "",
     statistics: Statistics = "",
     validation: Validation = "0.2",
     held_out: HeldOut = "0",
     name: Name = "",
     cache: Cache = "",
+    jobs: Jobs = 0,
     resume: Resume = False,
     licence: Licence = "not stated (ask the maker)",
 ) -> None:
@@ -132,13 +129,13 @@ def pretrain(
     _train(
         reporting,
         recipe,
+        preparation,
         dataset,
         out,
         strategy="scratch",
         labels=labels or None,
         channels=split_names(channels) or None,
-        spacing=spacing or None,
-        normalise=normalise or None,
+        jobs=jobs,
         statistics=statistics or None,
         validation=_share_or_names(validation),
         held_out=_share_or_names(held_out),
@@ -164,6 +161,12 @@ def segment(
         bool, typer.Option("--brats", help="Write CASE.nii.gz with 1, 2, 4 for the BraTS portal.")
     ] = False,
     reference: Annotated[str, typer.Option(help="Channel whose grid the result gets. Default: flair.")] = "",
+    also_on: Annotated[
+        str, typer.Option(help="Channels, comma-separated, on whose grids the labels are written too; or all.")
+    ] = "",
+    brain: Annotated[
+        str, typer.Option(help=f"How to find the brain: {', '.join(BRAIN_METHODS)}. Default: as the model does.")
+    ] = "",
     engine: Annotated[str, typer.Option(help="auto, torch or openvino.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
@@ -178,7 +181,17 @@ def segment(
         from .model import load_model
 
         loaded = load_model(model)
-        options = InferenceOptions(flips, engine, device, precision, memory or None, reference or None, probabilities)
+        options = InferenceOptions(
+            flips=flips,
+            engine=engine,
+            device=device,
+            precision=precision,
+            memory_gb=memory or None,
+            reference=reference or None,
+            probabilities=probabilities,
+            also_on=split_names(also_on),
+            brain=brain or None,
+        )
         files = _cases(cases, loaded.card.channels)
         _, failed = segment_dataset(files, loaded, out, options, brats, on_event, cancel)
         on_event(Result({"written": len(files) - len(failed), "failed": len(failed), "folder": out}))
@@ -223,16 +236,20 @@ def evaluate(
 
 @app.command(epilog="Example: transferseg preprocess brats/HGG --spacing 2 --out prepared")
 @takes(Reporting, "reporting", _REPORT_PANEL)
+@takes(Preparation, "preparation", _PREPARATION_PANEL, later=True)
 def preprocess(
     cases: Cases,
     out: Out,
     reporting: Reporting,
+    preparation: Callable[[], Preparation],
     model: Annotated[str, typer.Option("--model", "-m", help="Prepare as for this model.")] = "",
-    spacing: Spacing = 0.0,
-    normalise: Normalise = "",
     channels: Channels = "",
+    report: Annotated[
+        bool, typer.Option("--report", help="Write report/index.html: pictures to check by eye.")
+    ] = False,
+    jobs: Jobs = 0,
 ) -> None:
-    """Write what the network would see of each case."""
+    """Write what the network would see of each case: channels and brain mask on the working grid."""
     with session(reporting) as (on_event, cancel):
         from .prepare import prepare_images
 
@@ -240,11 +257,12 @@ def preprocess(
             lambda wanted: _cases(cases, wanted),
             out,
             model or None,
-            spacing or None,
-            normalise or None,
             split_names(channels) or None,
+            report,
+            jobs,
             on_event,
             cancel,
+            preparation(),
         )
     if failed:
         raise typer.Exit(1)
@@ -355,13 +373,20 @@ def remove(model: Source) -> None:
         print(f"Removed {model}")
 
 
-def _train(reporting: Reporting, recipe: Callable[[], Recipe], dataset: str, out: Path, **options: Any) -> None:
+def _train(
+    reporting: Reporting,
+    recipe: Callable[[], Recipe],
+    preparation: Callable[[], Preparation],
+    dataset: str,
+    out: Path,
+    **options: Any,
+) -> None:
     with session(reporting) as (on_event, cancel):
-        wanted = recipe()
+        wanted, prepared = recipe(), preparation()
         from .events import Message
         from .runs import fine_tune
 
-        run = fine_tune(dataset, out, recipe=wanted, on_event=on_event, cancel=cancel, **options)
+        run = fine_tune(dataset, out, recipe=wanted, preparation=prepared, on_event=on_event, cancel=cancel, **options)
         if run.cancelled:
             on_event(Message("train", "Stopped on request. The best model so far is kept; --resume goes on."))
     if run.held_out is not None and not reporting.events:

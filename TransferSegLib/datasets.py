@@ -27,14 +27,15 @@ from .nnunet import read_nnunet_info
 from .tables import read_table
 from .volume import ending, stem
 
-# The files of a case by channel, and its label map under this key.
+# The files of a case by channel, and its label map and its brain mask under these keys.
 Found = dict[str, Path]
-_LABEL = "label"
+_LABEL, _BRAIN = "label", "brain"
+_NO_CHANNELS = {_LABEL, _BRAIN}
 
 # How deep below the dataset's folder a case folder may lie: BraTS has HGG/CASE inside one or two unpacked folders.
 _DEPTH = 4
 
-_COLUMNS = "case,t1,t1c,t2,flair,label,group"
+_COLUMNS = "case,t1,t1c,t2,flair,label,brain,group"
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,8 @@ def find_cases(path: str | Path, channels: Sequence[str] = CHANNELS) -> Dataset:
 def parse_case(text: str, channels: Sequence[str] = CHANNELS) -> Dataset:
     """Read the argument CASE of the command: a path for :func:`find_cases`, or ``t1=a.nii.gz,t1c=b.nii.gz,...``.
 
-    Besides channels there may be ``label=`` and ``name=``. Without a name the case is called after what the names of
-    its files share, or else after their folder.
+    Besides channels there may be ``label=``, ``brain=`` (a mask of the brain) and ``name=``. Without a name the case is
+    called after what the names of its files share, or else after their folder.
 
     Raises
     ------
@@ -146,7 +147,7 @@ def parse_case(text: str, channels: Sequence[str] = CHANNELS) -> Dataset:
             name = value
         else:
             _claim(found, as_channel(key), _existing(Path(), value, f"In '{text}'"), text)
-    if not set(found) - {_LABEL}:
+    if not set(found) - _NO_CHANNELS:
         raise InputError(f"'{text}' has no image.", "Give at least one channel, for instance t1=FILE.")
     case = _case(name or common_name(found.values()), found)
     return Dataset(Path(os.path.abspath(next(iter(case.channels.values())).parent)), "files", (case,))
@@ -185,19 +186,24 @@ def _walk(folder: Path, channels: Sequence[str], depth: int) -> Iterator[tuple[P
 def _read_case_folder(folder: Path, files: list[Path], folders: list[Path], channels: Sequence[str]) -> Found:
     """The files of a case; empty when no file name tells a channel."""
     found: Found = {}
-    labels = []
+    labels, masks = [], []
     for file in _images(files):
         # The name of the case may hold a word that means something in the name of a file.
         name = re.sub(rf"^{re.escape(folder.name)}(?=[\W_])", "", stem(file))
         if is_label(name):
             labels.append(file)
-        elif not is_brain_mask(name) and (channel := find_channel(name, channels)):
+        elif is_brain_mask(name):
+            masks.append(file)
+        elif channel := find_channel(name, channels):
             _claim(found, channel, file, folder.name)
     for inner in folders:
         if (channel := find_channel(inner.name, channels)) and (series := _series(inner)):
             _claim(found, channel, series, folder.name)
-    for file in labels if found else ():
-        _claim(found, _LABEL, file, folder.name)
+    if found:
+        for file in labels:
+            _claim(found, _LABEL, file, folder.name)
+        for file in masks:
+            found.setdefault(_BRAIN, file)  # of several masks one will do
     return found
 
 
@@ -267,6 +273,8 @@ def _read_bids(root: Path, subjects: list[Path], channels: Sequence[str]) -> Dat
             for file in [file for folder in derivatives for file in _bids_images(folder / place)] if found else ():
                 if is_bids_label(stem(file)):
                     _claim(found, _LABEL, file, name)
+                elif is_brain_mask(stem(file)):
+                    found.setdefault(_BRAIN, file)
             if found:
                 cases.append(_case(name, found, groups.get(subject.name, ""), subject.name))
     return Dataset(root, "bids", tuple(cases))
@@ -296,7 +304,7 @@ def _read_manifest(path: Path) -> Dataset:
             f"{path} is neither a folder nor a manifest CSV.", "Give single images as t1=FILE,t1c=FILE and so on."
         )
     columns, rows = read_table(path)
-    channels = [column for column in columns if column and column not in ("case", _LABEL, "group", "patient")]
+    channels = [column for column in columns if column and column not in ("case", *_NO_CHANNELS, "group", "patient")]
     if "case" not in columns or not channels:
         missing = "for a channel" if "case" in columns else "'case'"
         raise InputError(f"{path} has no column {missing}.", f"The first row names the columns: {_COLUMNS}.")
@@ -306,7 +314,7 @@ def _read_manifest(path: Path) -> Dataset:
         if not row["case"]:
             raise InputError(f"{where} has no name in the column 'case'.", "Give each case a name of its own.")
         found: Found = {}
-        for column in (*channels, _LABEL):
+        for column in (*channels, *sorted(_NO_CHANNELS)):
             if row.get(column):
                 _claim(
                     found,
@@ -314,7 +322,7 @@ def _read_manifest(path: Path) -> Dataset:
                     _existing(path.parent, row[column], f"In row {number} of {path}"),
                     row["case"],
                 )
-        if not set(found) - {_LABEL}:
+        if not set(found) - _NO_CHANNELS:
             raise InputError(f"{where} has no image.", f"Fill in at least one of {', '.join(channels)}.")
         cases.append(_case(row["case"], found, row.get("group", ""), row.get("patient", "")))
     return Dataset(path, "manifest", tuple(cases))
@@ -372,5 +380,5 @@ def _existing(folder: Path, text: str, where: str) -> Path:
 
 
 def _case(name: str, found: Found, group: str = "", patient: str = "") -> CaseFiles:
-    channels = {channel: file for channel, file in found.items() if channel != _LABEL}
-    return CaseFiles(name, channels, found.get(_LABEL), group, patient or patient_of(name))
+    channels = {channel: file for channel, file in found.items() if channel not in _NO_CHANNELS}
+    return CaseFiles(name, channels, found.get(_LABEL), group, patient or patient_of(name), found.get(_BRAIN))

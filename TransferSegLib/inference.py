@@ -6,7 +6,7 @@ import csv
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from .memory import BASE_BYTES, available_bytes, inference_bytes, slab_thickness
 from .metrics import count_lesions
 from .model import Model, load_model
 from .preprocess import Pipeline
+from .preprocess.brain import FindBrain
 from .preprocess.pipeline import labels_on
 from .resample import resample
 from .volume import Volume, ending, stem, write_volume
@@ -46,6 +47,8 @@ class InferenceOptions:
     memory_gb : memory to use at most; None: most of what is free.
     reference : channel that gives the grid of the result; None: see :func:`case.load_case`.
     probabilities : keep the probability of each class too.
+    also_on : channels on whose own grids the labels are wanted too; ``("all",)``: every channel but the reference.
+    brain : how to find the brain, see :data:`preparation.BRAIN_METHODS`; None: as the model's card says.
     """
 
     flips: bool = False
@@ -55,6 +58,8 @@ class InferenceOptions:
     memory_gb: float | None = None
     reference: str | None = None
     probabilities: bool = False
+    also_on: tuple[str, ...] = ()
+    brain: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +73,7 @@ class Segmentation:
     volumes_ml : millilitres of each region and each class.
     lesions : connected parts (26 neighbours) of each region.
     probabilities : class name to its probability on the same grid; empty unless asked for.
+    also_on : channel to labels on that channel's own grid; empty unless asked for.
     """
 
     name: str
@@ -76,9 +82,10 @@ class Segmentation:
     volumes_ml: Mapping[str, float]
     lesions: Mapping[str, int]
     probabilities: Mapping[str, Volume] = field(default_factory=dict)
+    also_on: Mapping[str, Volume] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> Path:
-        """Write the label map with the scheme's codes (glioma: 1, 2, 4), and probabilities beside it.
+        """Write the label map with the scheme's codes (glioma: 1, 2, 4), and what else there is beside it.
 
         Raises
         ------
@@ -89,6 +96,9 @@ class Segmentation:
         for name, volume in self.probabilities.items():
             safe = re.sub(r"[^\w.-]+", "-", name)
             write_volume(volume, path.with_name(f"{stem(path)}_probability-{safe}{found}"))
+        for channel, labels in self.also_on.items():
+            decoded = labels.with_data(self.scheme.decode(labels.data))
+            write_volume(decoded, path.with_name(f"{stem(path)}_on-{channel}{found}"))
         return write_volume(self.labels.with_data(self.scheme.decode(self.labels.data)), path)
 
 
@@ -105,6 +115,13 @@ class Segmenter:
         self.scheme = self.model.scheme
         self.channels = tuple(self.model.card.channels)
         self.pipeline = Pipeline.from_card(self.model.card.preprocessing)
+        if self.options.brain is not None:
+            self.pipeline = replace(self.pipeline, brain=FindBrain(self.options.brain))
+        unknown = sorted({*self.options.also_on} - {*self.channels, "all"})
+        if unknown:
+            raise InputError(
+                f"The model has no channel '{unknown[0]}' to write labels on.", f"It has {', '.join(self.channels)}."
+            )
         self._engine = make_engine(self.model, self.options.engine, self.options.device, self.options.precision)
 
     def __call__(
@@ -118,7 +135,8 @@ class Segmenter:
         ResourceError : the memory is full.
         """
         loaded = load_case(as_files(case, name), self.channels, reference=self.options.reference, on_event=on_event)
-        prepared = self.pipeline.apply(loaded, self.channels, on_event)
+        placed = self.pipeline.place(loaded, on_event)
+        prepared = self.pipeline.scale(self.pipeline.sample(placed, self.channels), self.channels)
         probability = self.probability(prepared.image, prepared.brain, prepared.name, on_event)
         labels = labels_on(loaded.grid, probability, prepared.grid)
         maps = {}
@@ -127,6 +145,14 @@ class Segmenter:
                 if label:
                     values = resample(probability[label], prepared.grid, loaded.grid)
                     maps[label_name] = loaded.reference.with_data(np.asarray(values, np.float32))
+        wanted = self.channels if "all" in self.options.also_on else self.options.also_on
+        others = {
+            channel: loaded.volumes[channel].with_data(
+                labels_on(placed.volumes[channel].grid, probability, prepared.grid)
+            )
+            for channel in wanted
+            if channel != loaded.reference_channel
+        }
         voxels = count_voxels(labels, self.scheme)
         return Segmentation(
             loaded.name,
@@ -135,6 +161,7 @@ class Segmenter:
             {part: count * loaded.grid.voxel_ml for part, count in voxels.items()},
             {region: count_lesions(mask) for region, mask in self.scheme.region_masks(labels).items()},
             maps,
+            others,
         )
 
     def probability(

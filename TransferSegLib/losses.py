@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -69,19 +69,27 @@ def weighted_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor, mask
     return total / (weights * counted).sum().clamp(min=1e-6)
 
 
-def soft_dice_loss(logits: Tensor, target: Tensor, mask: Tensor | None = None, smooth: float = 1.0) -> Tensor:
-    """One minus the mean over the foreground classes of the soft Dice coefficient (Milletari et al. 2016).
+def soft_dice_loss(
+    logits: Tensor, target: Tensor, regions: Iterable[Collection[int]], mask: Tensor | None = None, smooth: float = 1.0
+) -> Tensor:
+    """One minus the mean over ``regions`` of the soft Dice coefficient (Milletari et al. 2016).
 
-    10.1109/3DV.2016.79. Shapes as in :func:`weighted_cross_entropy`. ``smooth`` makes an absent class that is not
-    predicted count as found.
+    10.1109/3DV.2016.79. Regions, not classes: what is reported and what the best epoch has most of (paper, 3.3).
+
+    Parameters
+    ----------
+    logits, target, mask : as in :func:`weighted_cross_entropy`.
+    regions : the labels of each region; a region's probability is the sum of theirs.
+    smooth : makes an absent region that is not predicted count as found.
     """
     probability = logits.float().softmax(0)
     if mask is not None:
         probability = probability * mask
         target = target.masked_fill(~mask, _IGNORED)
     losses = []
-    for label in range(1, logits.shape[0]):
-        reference = target == label
-        overlap = (probability[label] * reference).sum()
-        losses.append(1 - (2 * overlap + smooth) / (probability[label].sum() + reference.sum() + smooth))
+    for labels in regions:
+        found = torch.stack([probability[label] for label in labels]).sum(0)
+        reference = torch.stack([target == label for label in labels]).any(0)
+        overlap = (found * reference).sum()
+        losses.append(1 - (2 * overlap + smooth) / (found.sum() + reference.sum() + smooth))
     return torch.stack(losses).mean()

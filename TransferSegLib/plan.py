@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,15 @@ from .errors import InputError
 from .events import OnEvent, Warning, ignore
 from .labels import LabelScheme
 from .model import Model
+from .preparation import Preparation
 from .preprocess import NORMALISATIONS, Pipeline
+from .preprocess.align import Align
+from .preprocess.brain import FindBrain
+from .preprocess.crop import CropToBrain, PadOrCrop
+from .preprocess.n4 import CorrectBias
+from .preprocess.nyul import Standardise
 from .preprocess.respace import Respace
+from .preprocess.to_template import ToTemplate
 from .recipe import Recipe
 from .schemes import choose_scheme
 from .splits import Roles, assign_roles
@@ -72,8 +79,7 @@ def make_plan(
     recipe: Recipe,
     labels: str | Path | LabelScheme | None,
     channels: Sequence[str] | None,
-    spacing: float | None,
-    normalise: str | None,
+    preparation: Preparation,
     statistics: str | None,
     validation: float | Sequence[str],
     held_out: float | Sequence[str],
@@ -98,7 +104,7 @@ def make_plan(
         recipe,
         choose_scheme(labels, known, [case.label for case in cases if case.label]),
         wanted,
-        make_pipeline(parent, spacing, normalise, on_event),
+        make_pipeline(parent, preparation, on_event),
         assign_roles(cases, validation, held_out, recipe.seed),
         statistics or (parent.card.network.statistics if parent else "image"),
     )
@@ -122,27 +128,52 @@ def _annotated(
     return cases, dataset.scheme if isinstance(dataset, Dataset) else None
 
 
-def make_pipeline(
-    parent: Model | None, spacing: float | None, normalise: str | None, on_event: OnEvent = ignore
-) -> Pipeline:
-    """The source's pre-processing, or the default one, with what the user wants otherwise.
+def make_pipeline(parent: Model | None, preparation: Preparation, on_event: OnEvent = ignore) -> Pipeline:
+    """The source's pre-processing, or the default one, with what was chosen otherwise.
 
-    Parameters
-    ----------
-    spacing : working spacing in mm; None: the source's.
-    normalise : one of ``NORMALISATIONS``; None: the source's.
+    Choosing to standardise learns the scale anew; not choosing it keeps what the source learned.
     """
     pipeline = Pipeline.from_card(parent.card.preprocessing) if parent else Pipeline()
-    if normalise is not None:
-        if normalise not in NORMALISATIONS:
-            raise InputError(f"There is no normalisation '{normalise}'.", f"Choose one of {', '.join(NORMALISATIONS)}.")
-        pipeline = replace(pipeline, intensity=NORMALISATIONS[normalise])
-    if spacing is not None:
-        if parent and pipeline.spacing_mm != (spacing,) * 3:
-            on_event(Warning(f"The source was trained at {pipeline.spacing_mm} mm, this run works at {spacing:g} mm."))
-        wanted = Respace((float(spacing),) * 3)
-        pipeline = replace(pipeline, geometry=tuple(wanted if isinstance(s, Respace) else s for s in pipeline.geometry))
+    before, chosen = pipeline.spacing_mm, preparation.chosen()
+    for name, value in chosen.items():
+        pipeline = _CHANGES[name](pipeline, value)
+    if parent and pipeline.spacing_mm != before:
+        on_event(Warning(f"The source was trained at {before} mm, this run works at {chosen['spacing']:g} mm."))
     return pipeline
+
+
+def _spaced(pipeline: Pipeline, spacing: float) -> Pipeline:
+    steps = [step for step in pipeline.geometry if not isinstance(step, Respace)]
+    at = 1 if steps and steps[0].step == "reorient" else 0
+    return replace(pipeline, geometry=(*steps[:at], Respace((float(spacing),) * 3), *steps[at:]))
+
+
+def _shaped(pipeline: Pipeline, shape: str) -> Pipeline:
+    kept = [step for step in pipeline.geometry if not isinstance(step, CropToBrain | PadOrCrop)]
+    return replace(pipeline, geometry=(*kept, CropToBrain() if shape == "brain" else PadOrCrop()))
+
+
+def _normalised(pipeline: Pipeline, name: str) -> Pipeline:
+    kept = [step for step in pipeline.intensity if isinstance(step, Standardise)]
+    return replace(pipeline, intensity=(*kept, *NORMALISATIONS[name]))
+
+
+def _standardised(pipeline: Pipeline, name: str) -> Pipeline:
+    rest = [step for step in pipeline.intensity if not isinstance(step, Standardise)]
+    return replace(pipeline, intensity=(*((Standardise(),) if name == "nyul" else ()), *rest))
+
+
+# How each choice changes the pipeline.
+_CHANGES: dict[str, Callable[[Pipeline, Any], Pipeline]] = {
+    "spacing": _spaced,
+    "align": lambda pipeline, method: replace(pipeline, align=Align(method)),
+    "brain": lambda pipeline, method: replace(pipeline, brain=FindBrain(method)),
+    "bias": lambda pipeline, name: replace(pipeline, bias=CorrectBias() if name == "n4" else None),
+    "space": lambda pipeline, name: replace(pipeline, template=ToTemplate() if name == "mni" else None),
+    "shape": _shaped,
+    "normalise": _normalised,
+    "standardise": _standardised,
+}
 
 
 def _warn_leaks(plan: Plan, on_event: OnEvent) -> None:

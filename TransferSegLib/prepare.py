@@ -1,29 +1,52 @@
-"""Writing what the network would see of a case, to look at it or to use it elsewhere."""
+"""Writing what the network would see of each case, to look at it or to use it elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import pickle
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .case import CHANNELS, CaseFiles, load_case
 from .errors import Cancelled, InputError, TransferSegError
-from .events import CancelToken, Failure, OnEvent, Result, ignore, track
+from .events import CancelToken, Event, Failure, OnEvent, Result, Warning, ignore
 from .model import load_model
+from .parallel import count_jobs, spread
 from .plan import make_pipeline
+from .preparation import Preparation
+from .preprocess import Pipeline, Prepared
+from .quality import View, draw, view, write_index
 from .volume import Volume, write_volume
+
+T = TypeVar("T")
+Page = tuple[View, Sequence[str]]  # what the report shows of a case, and its warnings
+
+
+@dataclass(frozen=True, eq=False)
+class _Draft:
+    """A case on the network's grid, before its values are scaled."""
+
+    sampled: Prepared
+    view: View | None
+    warnings: tuple[str, ...]
 
 
 def prepare_images(
     find: Callable[[Sequence[str]], Sequence[CaseFiles]],
     out: str | Path,
     model: str | Path | None = None,
-    spacing: float | None = None,
-    normalise: str | None = None,
     channels: Sequence[str] | None = None,
+    report: bool = False,
+    jobs: int = 1,
     on_event: OnEvent = ignore,
     cancel: CancelToken | None = None,
+    preparation: Preparation | None = None,
+    **prepare: Any,
 ) -> dict[str, TransferSegError]:
     """Prepare each case and write its channels and brain mask as ``CASE/CHANNEL.nii.gz`` on the working grid.
 
@@ -31,7 +54,10 @@ def prepare_images(
     ----------
     find : gives the cases once it knows the channels.
     model : prepare as for this model; None: the default pipeline.
-    spacing, normalise : see :func:`plan.make_pipeline`.
+    preparation : what shall be different; or give its fields as options: ``spacing=2, brain="bet"``. A scale of
+        intensities that is yet to be learned is learned on these cases.
+    report : write ``report/index.html`` with a picture of each case.
+    jobs : processes, see :func:`parallel.count_jobs`.
 
     Returns
     -------
@@ -40,28 +66,95 @@ def prepare_images(
     Raises
     ------
     InputError : two cases share a name, or an option makes no sense.
+    DependencyError : matplotlib is missing for the report.
     Cancelled : stopped on request.
     """
     parent = load_model(model) if model is not None else None
     wanted = tuple(channels or (parent.card.channels if parent else CHANNELS))
-    pipeline = make_pipeline(parent, spacing, normalise, on_event)
+    pipeline = make_pipeline(parent, preparation or Preparation(**prepare), on_event)
     cases = find(wanted)
     names = [case.name.casefold() for case in cases]  # Windows and macOS do not tell upper from lower case
     twice = [case.name for case in cases if names.count(case.name.casefold()) > 1]
     if twice:
         raise InputError(f"Two cases are called '{twice[0]}'.", "Give each its own name.")
+    out, cancel, count = Path(out), cancel or CancelToken(), count_jobs(len(cases), jobs)
     failed: dict[str, TransferSegError] = {}
-    for case in track(cases, "prepare", len(cases), on_event, cancel or CancelToken()):
-        folder = Path(out) / case.name
-        try:
-            prepared = pipeline.apply(load_case(case, wanted, on_event=on_event), wanted, on_event)
-            for channel, image in zip(wanted, prepared.image, strict=True):
-                write_volume(Volume(image, prepared.grid), folder / f"{channel}.nii.gz")
-            write_volume(Volume(prepared.brain.astype(np.uint8), prepared.grid), folder / "brain.nii.gz")
-        except Cancelled:
-            raise
-        except TransferSegError as error:
-            failed[case.name] = error
-            on_event(Failure.of(error, case.name))
-    on_event(Result({"written": len(cases) - len(failed), "failed": len(failed), "folder": Path(out)}))
+    job = _Job(wanted, pipeline, out, report)
+
+    def finished(work: Callable[[Any, OnEvent], T], items: Sequence[CaseFiles], stage: str) -> dict[str, T]:
+        """The results of the cases that did not fail."""
+        done = {}
+        for place, result in spread(work, items, stage, count, on_event, cancel):
+            if isinstance(result, TransferSegError) and not isinstance(result, Cancelled):
+                failed[items[place].name] = result
+                on_event(Failure.of(result, items[place].name))
+            elif isinstance(result, Exception):
+                raise result
+            else:
+                done[items[place].name] = result
+        return done
+
+    if pipeline.learns:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out, prefix=".drafts-") as folder:
+            kept = finished(partial(job.keep, folder=Path(folder)), cases, "place")
+            job = replace(job, pipeline=pipeline.learned((_load(path).sampled for path in kept.values()), wanted))
+            rest = [case for case in cases if case.name in kept]
+            pages = finished(partial(job.finish_kept, kept=kept), rest, "prepare")
+    else:
+        pages = finished(job.run, cases, "prepare")
+    values: dict[str, Any] = {"written": len(pages), "failed": len(failed), "folder": out}
+    if report and pages:
+        values["report"] = write_index(out / "report", [page for page in pages.values() if page is not None])
+    on_event(Result(values))
     return failed
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is done with each case, in this process or in another one."""
+
+    channels: tuple[str, ...]
+    pipeline: Pipeline
+    out: Path
+    report: bool
+
+    def run(self, case: CaseFiles, on_event: OnEvent) -> Page | None:
+        return self.finish(self.draft(case, on_event))
+
+    def draft(self, case: CaseFiles, on_event: OnEvent) -> _Draft:
+        warnings: list[str] = []
+
+        def listen(event: Event) -> None:
+            if isinstance(event, Warning):
+                warnings.append(event.text)
+            on_event(event)
+
+        placed = self.pipeline.place(load_case(case, self.channels, on_event=listen), listen)
+        shown = view(placed, self.channels) if self.report else None
+        return _Draft(self.pipeline.sample(placed, self.channels), shown, tuple(warnings))
+
+    def finish(self, draft: _Draft) -> Page | None:
+        prepared = self.pipeline.scale(draft.sampled, self.channels)
+        folder = self.out / prepared.name
+        for channel, image in zip(self.channels, prepared.image, strict=True):
+            write_volume(Volume(image, prepared.grid), folder / f"{channel}.nii.gz")
+        write_volume(Volume(prepared.brain.astype(np.uint8), prepared.grid), folder / "brain.nii.gz")
+        if draft.view is None:
+            return None
+        draw(draft.view, prepared, self.channels, self.out / "report" / f"{prepared.name}.png")
+        return draft.view, draft.warnings
+
+    def keep(self, case: CaseFiles, on_event: OnEvent, folder: Path) -> Path:
+        path = folder / f"{case.name}.draft"
+        path.write_bytes(pickle.dumps(self.draft(case, on_event)))
+        return path
+
+    def finish_kept(self, case: CaseFiles, on_event: OnEvent, kept: Mapping[str, Path]) -> Page | None:
+        return self.finish(_load(kept[case.name]))
+
+
+def _load(path: Path) -> _Draft:
+    """A draft that this very call has written: nothing that came from elsewhere is ever unpickled."""
+    draft: _Draft = pickle.loads(path.read_bytes())
+    return draft

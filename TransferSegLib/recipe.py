@@ -15,6 +15,7 @@ AUGMENTATIONS: Mapping[str, str] = {
     "bias": "smooth bias field up to about 30 %, each channel its own, in a third of the samples",
     "gamma": "contrast with gamma 0.7 to 1.5, mean and spread kept, each channel its own, in half of the samples",
     "shift": "scale and offset of up to 15 %, each channel its own, in every sample",
+    "lowres": "voxels up to three times as large and back, each channel its own, in a third of the samples",
     "noise": "Gaussian noise up to a tenth of the standard deviation, in a third of the samples",
 }
 
@@ -33,17 +34,19 @@ class Recipe:
     InputError : a value makes no sense; names the option.
     """
 
-    epochs: int = option(200, "Times that every training case is seen.")
-    learning_rate: float = option(3e-3, "Adam's learning rate after the warm-up; it falls to 0 along a cosine.")
+    epochs: int = option(100, "Times that every training case is seen.")
+    learning_rate: float = option(1e-2, "Adam's learning rate after the warm-up; it falls to 0 along a cosine.")
     warmup: float = option(0.05, "Share of the training in which the learning rate rises from 0.")
     weight_decay: float = option(0.0, "L2 pull of trained weights towards 0 (AdamW).")
     batch_size: int = option(1, "Samples a step; memory does not depend on it.")
     patch: int = option(0, "Train on cubes of so many voxels, which over-sample the foreground; 0: whole cases.")
     patches_per_case: int = option(1, "Patches of a case in each epoch.")
     augmentation: tuple[str, ...] = option(("flip",), f"Random changes: {', '.join(AUGMENTATIONS)}, or none.")
-    class_weight_decay: float = option(0.95, "d: class weights fall as 1 + (w - 1) d^epoch; 0: no class weights.")
+    class_weight_decay: float = option(0.8, "d: class weights fall as 1 + (w - 1) d^epoch; 0: no class weights.")
     class_weight_form: str = option("to-one", "to-one: as above. plus-one: w d^epoch + 1.")
-    dice_weight: float = option(1.0, "Weight of a soft Dice loss beside the cross-entropy; 0: the paper's loss.")
+    dice_weight: float = option(
+        1.0, "Weight of a soft Dice loss of the regions; 0: the paper's loss, cross-entropy alone."
+    )
     settle: float = option(
         0.5, "With --statistics running: share of the training after which it uses the running ones."
     )

@@ -27,7 +27,8 @@ from .metrics import pr_auc, score_case
 from .model import Model, load_model, save_model
 from .network import UNet
 from .plan import Plan, make_plan
-from .preprocess import Prepared
+from .preparation import Preparation
+from .preprocess import Pipeline, Prepared
 from .recipe import Recipe
 from .record import RunRecord, write_history
 from .training import train
@@ -72,8 +73,6 @@ def fine_tune(
     name: str | None = None,
     labels: str | Path | LabelScheme | None = None,
     channels: Sequence[str] | None = None,
-    spacing: float | None = None,
-    normalise: str | None = None,
     statistics: str | None = None,
     validation: float | Sequence[str] = 0.2,
     held_out: float | Sequence[str] = 0.0,
@@ -83,6 +82,9 @@ def fine_tune(
     citations: Sequence[str] = (),
     on_event: OnEvent = ignore,
     cancel: CancelToken | None = None,
+    jobs: int = 1,
+    preparation: Preparation | None = None,
+    **prepare: Any,
 ) -> Run:
     """Adapt ``source`` to annotated cases, and write the model and the numbers on held-out cases into ``out``.
 
@@ -95,11 +97,12 @@ def fine_tune(
     name : of the model; None: the name of the folder ``out``.
     labels : see :func:`schemes.choose_scheme`.
     channels : names, in the order of the network's input.
-    spacing, normalise : see :func:`plan.make_pipeline`.
     statistics : of batch normalisation, see :data:`network.STATISTICS`; None: the source's, or ``"image"``.
     validation, held_out : see :func:`splits.assign_roles`.
     cache : folder for prepared cases.
     resume : go on with the run in ``out``.
+    jobs : processes that prepare cases, see :func:`parallel.count_jobs`.
+    preparation : what the pre-processing shall have; or give its fields as options: ``spacing=2, brain="bet"``.
 
     Raises
     ------
@@ -122,14 +125,15 @@ def fine_tune(
             recipe,
             labels,
             channels,
-            spacing,
-            normalise,
+            preparation or Preparation(**prepare),
             statistics,
             validation,
             held_out,
             on_event,
         )
-        training, validating = _prepare(plan, Path(cache or default_cache() / "cases"), world, on_event, cancel)
+        plan, training, validating = _prepare(
+            plan, Path(cache or default_cache() / "cases"), world, jobs, on_event, cancel
+        )
         network, origins, frozen = _start_network(plan)
         before = tensor_hash(network, frozen)
         on_event(Message("plan", announce(plan, network, origins, training, validating)))
@@ -215,17 +219,27 @@ def _check_folder(out: Path, resume: bool) -> None:
 
 
 def _prepare(
-    plan: Plan, cache: Path, world: World, on_event: OnEvent, cancel: CancelToken
-) -> tuple[list[Prepared], list[Prepared]]:
-    """The training and the validation cases. The first process fills the cache, the others then find it full."""
+    plan: Plan, cache: Path, world: World, jobs: int, on_event: OnEvent, cancel: CancelToken
+) -> tuple[Plan, list[Prepared], list[Prepared]]:
+    """The training and the validation cases, and the plan with what the pre-processing learned on the training cases.
+
+    The first process fills the cache, the others then find it full.
+    """
     cases = [*plan.roles.training, *plan.roles.validation]
+    count = len(plan.roles.training)
+
+    def prepared(pipeline: Pipeline) -> list[Prepared]:
+        return prepare_cases(cases, plan.channels, pipeline, plan.scheme, cache, on_event, cancel, jobs)
+
     if not world.leads:
         world.wait()
-    prepared = prepare_cases(cases, plan.channels, plan.pipeline, plan.scheme, cache, on_event, cancel)
+    if plan.pipeline.learns:
+        training = prepared(plan.pipeline.without_intensity())[:count]
+        plan = replace(plan, pipeline=plan.pipeline.learned(training, plan.channels))
+    made = prepared(plan.pipeline)
     if world.leads:
         world.wait()
-    count = len(plan.roles.training)
-    return prepared[:count], prepared[count:]
+    return plan, made[:count], made[count:]
 
 
 def _start_network(plan: Plan) -> tuple[UNet, list[TensorOrigin], list[str]]:

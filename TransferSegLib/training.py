@@ -129,6 +129,7 @@ class _Trainer:
         self.optimizer = torch.optim.AdamW(
             list(self.names), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=True
         )
+        self.regions = [scheme.region_labels(region) for region in scheme.regions]
         self.class_weights = _class_weights(training, scheme)
         self.samples = len(training) * recipe.patches_per_case
         self.steps = math.ceil(self.samples / recipe.batch_size)
@@ -231,7 +232,7 @@ class _Trainer:
             logits = self.network(image)[0]
         loss = weighted_cross_entropy(logits, label, weights, brain)
         if self.recipe.dice_weight:
-            loss = loss + self.recipe.dice_weight * soft_dice_loss(logits, label, brain)
+            loss = loss + self.recipe.dice_weight * soft_dice_loss(logits, label, self.regions, brain)
         return loss
 
     def _batches(self, epoch: int) -> Iterator[list[Future[Sample]]]:

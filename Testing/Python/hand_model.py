@@ -17,7 +17,11 @@ from TransferSegLib.labels import LESION, LabelScheme
 from TransferSegLib.model import Model, new_model
 from TransferSegLib.network import UNet
 from TransferSegLib.preprocess import Pipeline
+from TransferSegLib.preprocess.align import Align
 from TransferSegLib.volume import Volume, write_volume
+
+# A few spheres are no anatomy to register.
+HEADERS = Align("none")
 
 torch.set_num_threads(1)
 
@@ -55,7 +59,7 @@ def threshold_model(
 
     ``pipeline`` leaves intensities as they are unless given: a standard deviation hangs on what the brain's edge is.
     """
-    pipeline = pipeline or Pipeline(intensity=())
+    pipeline = pipeline or Pipeline(align=HEADERS, intensity=())
     parameters = {"in_channels": len(channels), "classes": len(scheme), "base_filters": len(channels), "steps": 2}
     network = UNet(**parameters)
     with torch.no_grad():
@@ -95,7 +99,7 @@ def random_model(
         logits = network.eval()(torch.randn(1, len(channels), 16, 16, 16))
         network.head.weight *= 2 / logits.std()
         network.head.bias -= logits.mean((0, 2, 3, 4)) * 2 / logits.std()
-    return new_model(_card(parameters, channels, scheme, Pipeline()), network.state_dict())
+    return new_model(_card(parameters, channels, scheme, Pipeline(align=HEADERS)), network.state_dict())
 
 
 def _card(

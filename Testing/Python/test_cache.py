@@ -25,6 +25,7 @@ from TransferSegLib.events import CancelToken, Event, Progress
 from TransferSegLib.labels import GLIOMA, LESION
 from TransferSegLib.preprocess import Pipeline, Prepared
 from TransferSegLib.preprocess.crop import CropToBrain
+from TransferSegLib.preprocess.pipeline import Placed
 from TransferSegLib.preprocess.reorient import Reorient
 from TransferSegLib.preprocess.respace import Respace
 
@@ -298,16 +299,16 @@ def test_runs_that_prepare_the_same_cases_at_once_all_get_them(tmp_path: Path) -
 def test_of_two_runs_that_make_an_entry_at_once_the_first_wins(
     case: CaseFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    apply, others = Pipeline.apply, []
+    place, others = Pipeline.place, []
 
-    def meanwhile(self: Pipeline, *args: object) -> Prepared:
+    def meanwhile(self: Pipeline, *args: object) -> Placed:
         if not others:
             others.append(None)
             others[0] = prepare(case, tmp_path / "cache")  # type: ignore[call-overload]
             others.append(entries(tmp_path / "cache")[0].stat().st_ino)
-        return apply(self, *args)  # type: ignore[arg-type]
+        return place(self, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Pipeline, "apply", meanwhile)
+    monkeypatch.setattr(Pipeline, "place", meanwhile)
     mine = prepare(case, tmp_path / "cache")
     assert [path.stat().st_ino for path in (tmp_path / "cache").iterdir()] == others[1:]
     np.testing.assert_array_equal(mine.image, others[0].image)  # type: ignore[union-attr]

@@ -201,7 +201,7 @@ class TestBadUsage:
             (
                 ("--augmentation", "flip,elastic"),
                 "There is no augmentation 'elastic'.",
-                "Choose from flip, affine, bias, gamma, shift, noise, or give 'none'.",
+                "Choose from flip, affine, bias, gamma, shift, lowres, noise, or give 'none'.",
             ),
             (("--epochs", "-3"), "--epochs cannot be -3.", "Times that every training case is seen."),
             (("--strategy", "all"), "The strategy 'all' needs a source model.", "Give one with --source."),
@@ -212,7 +212,7 @@ class TestBadUsage:
             ),
             (
                 ("--normalise", "loud", "--strategy", "scratch"),
-                "There is no normalisation 'loud'.",
+                "--normalise cannot be 'loud'.",
                 "Choose one of zscore, zscore-rescale, minmax.",
             ),
             (

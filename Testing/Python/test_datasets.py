@@ -349,7 +349,7 @@ def test_a_folder_without_a_case_tells_the_layouts_that_are_understood(tmp_path:
     assert error_of(tmp_path) == (
         f"No case was found in {tmp_path}.",
         "Give a folder of case folders whose file names tell the channel (t1, t1c, t2, flair), a folder in the layout "
-        "of BraTS, nnU-Net or BIDS, or a manifest CSV with the columns case,t1,t1c,t2,flair,label,group.",
+        "of BraTS, nnU-Net or BIDS, or a manifest CSV with the columns case,t1,t1c,t2,flair,label,brain,group.",
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
-from hand_model import EDGE_Z, LESION_AT, LESION_ML, LESION_MM, head, random_model, threshold_model, write_head
+from hand_model import EDGE_Z, HEADERS, LESION_AT, LESION_ML, LESION_MM, head, random_model, threshold_model, write_head
 from phantoms import GRIDS, ball, centre_of, make_grid, volume_ml, write_dicom
 
 import TransferSegLib as ts  # noqa: N813, as everybody will
@@ -117,7 +117,7 @@ class TestPlaceInTheWorld:
         assert dice(labels == 1, ball(grid, LESION_AT, LESION_MM)) > 0.95
 
     def test_the_same_for_a_model_that_wants_standardised_intensities(self, tmp_path):
-        model = threshold_model(level=EDGE_Z, pipeline=Pipeline())
+        model = threshold_model(level=EDGE_Z, pipeline=Pipeline(align=HEADERS))
         for scale in (1, 7.3):
             case = lesion_case(tmp_path, t1="axis-aligned")
             image = nib.load(case.channels["flair"])
@@ -196,14 +196,15 @@ class TestPlaceInTheWorld:
         paths = [segment(case, MODEL, engine="torch").save(tmp_path / f"{n}" / "out.nii") for n in range(2)]
         assert paths[0].read_bytes() == paths[1].read_bytes()
 
-    def test_a_skull_is_warned_about(self, tmp_path, seen):
+    def test_what_is_no_head_is_taken_whole_and_that_is_told(self, tmp_path, seen):
         case = lesion_case(tmp_path)
         for path in case.channels.values():
             image = nib.load(path)
             noise = np.random.default_rng(0).uniform(1, 20, image.shape).astype(np.float32)
             nib.save(nib.Nifti1Image(np.asarray(image.dataobj) + noise, image.affine), path)
         segment(case, MODEL, on_event=seen.append, engine="torch")
-        assert seen == [Warning("The brain was not extracted: the skull is taken for brain too.", "p1")]
+        assert seen[-1].text.endswith("The whole image is taken instead.")
+        assert all(isinstance(event, Warning) and event.case == "p1" for event in seen)
 
 
 class TestWhatIsSaved:
@@ -594,7 +595,7 @@ class TestWhatGoesWrong:
         assert "no-such" in says(ts.TransferSegError, segment_dataset, [], "no-such-model", tmp_path / "out")
 
     def test_no_brain_is_told(self, tmp_path):
-        model = threshold_model(pipeline=Pipeline(FindBrain("auto"), (Reorient(),)))
+        model = threshold_model(pipeline=Pipeline(HEADERS, FindBrain("auto"), geometry=(Reorient(),)))
         grids = dict.fromkeys(("t1", "flair"), make_grid())
         case = write_head(tmp_path, "p1", grids, {})
         image = nib.load(case.channels["t1"])

@@ -17,6 +17,8 @@ from TransferSegLib.errors import InputError
 from TransferSegLib.losses import class_weights, decayed_weights, soft_dice_loss, weighted_cross_entropy
 
 SHAPE = (4, 3, 5)
+REGIONS = [(1, 2, 3), (1, 3), (3,)]
+EACH = [(1,), (2,)]
 SURE = 50.0  # a logit that leaves no doubt in float32
 
 
@@ -143,7 +145,7 @@ def test_losses_of_bfloat16_logits_are_computed_in_float32() -> None:
             weighted_cross_entropy(rounded, target, weights, mask),
             weighted_cross_entropy(rounded.float(), target, weights, mask),
         ),
-        (soft_dice_loss(rounded, target, mask), soft_dice_loss(rounded.float(), target, mask)),
+        (soft_dice_loss(rounded, target, REGIONS, mask), soft_dice_loss(rounded.float(), target, REGIONS, mask)),
     ):
         assert found.dtype == torch.float32
         assert torch.equal(found, expected)
@@ -156,40 +158,47 @@ def test_dice_loss_by_hand() -> None:
     # Class 1: found in 2 of 3 voxels and in one more; class 2: the one voxel is missed.
     target, found = volume([1, 1, 1, 0, 2]), sure_of([1, 1, 0, 1, 0])
     dice_1, dice_2 = (2 * 2 + 1) / (3 + 3 + 1), (2 * 0 + 1) / (0 + 1 + 1)
-    assert float(soft_dice_loss(found, target)) == pytest.approx(1 - (dice_1 + dice_2) / 2, abs=1e-6)
+    assert float(soft_dice_loss(found, target, EACH)) == pytest.approx(1 - (dice_1 + dice_2) / 2, abs=1e-6)
+
+
+def test_the_classes_of_a_region_count_as_one_in_the_dice_loss() -> None:
+    target, found = volume([1, 2, 2, 0]), sure_of([2, 1, 0, 1])
+    whole, second = (2 * 2 + 1) / (3 + 3 + 1), (2 * 0 + 1) / (1 + 2 + 1)
+    assert float(soft_dice_loss(found, target, [(1, 2)])) == pytest.approx(1 - whole, abs=1e-6)
+    assert float(soft_dice_loss(found, target, [(1, 2), (2,)])) == pytest.approx(1 - (whole + second) / 2, abs=1e-6)
 
 
 def test_dice_loss_of_soft_probabilities_by_hand() -> None:
     logits = torch.tensor([[3.0, 1.0], [1.0, 3.0]]).log().reshape(2, 2, 1, 1)  # class 1 with 1/4 and 3/4
     expected = 1 - (2 * 0.75 + 0.5) / (0.25 + 0.75 + 1 + 0.5)
-    assert float(soft_dice_loss(logits, volume([0, 1]), smooth=0.5)) == pytest.approx(expected, abs=1e-6)
+    assert float(soft_dice_loss(logits, volume([0, 1]), [(1,)], smooth=0.5)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_dice_loss_is_0_when_all_is_found_and_an_absent_class_that_is_not_predicted_counts_as_found() -> None:
     labels = [0, 1, 1, 0]
-    assert float(soft_dice_loss(sure_of(labels), volume(labels))) == pytest.approx(0, abs=1e-6)
-    assert float(soft_dice_loss(sure_of([0, 0]), volume([0, 0]))) == pytest.approx(0, abs=1e-6)
+    assert float(soft_dice_loss(sure_of(labels), volume(labels), EACH)) == pytest.approx(0, abs=1e-6)
+    assert float(soft_dice_loss(sure_of([0, 0]), volume([0, 0]), EACH)) == pytest.approx(0, abs=1e-6)
 
 
 def test_the_background_does_not_count_in_the_dice_loss() -> None:
     target = volume([0] * 50 + [1])
     few, many = sure_of([0] * 51, 2), sure_of([1] * 50 + [0], 2)
-    assert float(soft_dice_loss(few, target)) == pytest.approx(0.5, abs=1e-6)  # (0 + 1) / (0 + 1 + 1)
-    assert soft_dice_loss(many, target) > 0.9
+    assert float(soft_dice_loss(few, target, [(1,)])) == pytest.approx(0.5, abs=1e-6)  # (0 + 1) / (0 + 1 + 1)
+    assert soft_dice_loss(many, target, [(1,)]) > 0.9
 
 
 def test_the_dice_loss_does_not_count_voxels_outside_of_the_mask() -> None:
     logits, target, _, mask = sample()
     i = torch.where(mask.flatten())[0]
-    expected = soft_dice_loss(logits.flatten(1)[:, i, None, None], target.flatten()[i, None, None])
-    torch.testing.assert_close(soft_dice_loss(logits, target, mask), expected)
+    expected = soft_dice_loss(logits.flatten(1)[:, i, None, None], target.flatten()[i, None, None], REGIONS)
+    torch.testing.assert_close(soft_dice_loss(logits, target, REGIONS, mask), expected)
 
 
 def test_both_losses_pull_every_class_towards_the_target() -> None:
     logits, target, weights, mask = sample()
     for loss in (
         weighted_cross_entropy(logits.requires_grad_(), target, weights, mask),
-        soft_dice_loss(logits, target, mask),
+        soft_dice_loss(logits, target, REGIONS, mask),
     ):
         (gradient,) = torch.autograd.grad(loss, logits, retain_graph=True)
         assert (gradient[:, ~mask] == 0).all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,13 @@ from TransferSegLib.labels import GLIOMA, LESION
 from TransferSegLib.model import Model, new_model
 from TransferSegLib.network import UNet
 from TransferSegLib.plan import Plan, make_plan
+from TransferSegLib.preparation import Preparation
 from TransferSegLib.preprocess import NORMALISATIONS, Pipeline
+from TransferSegLib.preprocess.align import Align
+from TransferSegLib.preprocess.brain import FindBrain
+from TransferSegLib.preprocess.nyul import Standardise
+from TransferSegLib.preprocess.respace import Respace
+from TransferSegLib.preprocess.zscore import ZScore
 from TransferSegLib.recipe import Recipe
 
 
@@ -47,14 +53,13 @@ def plan_of(dataset: Any, parent: Model | None = None, strategy: str = "scratch"
         "recipe": Recipe(),
         "labels": None,
         "channels": None,
-        "spacing": None,
-        "normalise": None,
         "statistics": None,
         "validation": 0.0,
         "held_out": 0.0,
         "on_event": lambda _: None,
     }
-    return make_plan(dataset, parent, strategy, **{**options, **changes})
+    prepare = {item.name: changes.pop(item.name) for item in fields(Preparation) if item.name in changes}
+    return make_plan(dataset, parent, strategy, preparation=Preparation(**prepare), **{**options, **changes})
 
 
 def refused(call: Callable[[], object]) -> str:
@@ -198,7 +203,49 @@ def test_another_spacing_than_the_sources_is_warned_about(tumours: Path) -> None
 def test_the_normalisation_can_be_chosen(tumours: Path) -> None:
     for name, steps in NORMALISATIONS.items():
         assert plan_of(tumours, normalise=name).pipeline.intensity == steps
-    assert "There is no normalisation 'magic'" in refused(lambda: plan_of(tumours, normalise="magic"))
+    assert "--normalise cannot be 'magic'" in refused(lambda: plan_of(tumours, normalise="magic"))
+
+
+def test_every_choice_of_the_pre_processing_reaches_the_pipeline(tumours: Path) -> None:
+    def steps(**choices: Any) -> list[str]:
+        return [step["step"] for step in plan_of(tumours, **choices).pipeline.to_card()]
+
+    plain = ["align", "brain", "reorient", "respace", "crop-to-brain", "zscore"]
+    assert steps() == plain
+    assert steps(bias="n4", space="mni", standardise="nyul") == [
+        *["align", "brain", "n4", "to-template", "reorient", "respace", "crop-to-brain", "nyul", "zscore"]
+    ]
+    assert steps(bias="none", space="own", standardise="none", align="auto", brain="auto", shape="brain") == plain
+    assert plan_of(tumours, align="rigid").pipeline.align == Align("rigid")
+    assert plan_of(tumours, brain="bet").pipeline.brain == FindBrain("bet")
+    assert plan_of(tumours, shape="paper").pipeline.shape == (192, 240, 192)
+    assert plan_of(tumours, spacing=2, shape="paper").pipeline.spacing_mm == (2, 2, 2)
+
+
+def test_the_papers_preset_has_all_its_steps_and_single_choices_go_before_it(tumours: Path) -> None:
+    pipeline = plan_of(tumours, preset="paper").pipeline
+    assert [step["step"] for step in pipeline.to_card()] == [
+        *["align", "brain", "n4", "to-template", "reorient", "respace", "pad-or-crop", "nyul", "zscore", "rescale"]
+    ]
+    assert pipeline.spacing_mm == (1, 1, 1)
+    changed = plan_of(tumours, preset="paper", bias="none", spacing=2).pipeline
+    assert changed == replace(
+        pipeline,
+        bias=None,
+        geometry=tuple(Respace((2.0,) * 3) if s.step == "respace" else s for s in pipeline.geometry),
+    )
+
+
+def test_the_scale_that_the_source_learned_is_kept_unless_a_new_one_is_asked_for(tumours: Path) -> None:
+    learned = Standardise({channel: tuple(range(11)) for channel in CHANNELS})
+    source = make_source()
+    card = replace(Pipeline(), intensity=(learned, ZScore())).to_card()
+    source = replace(source, card=source.card.model_copy(update={"preprocessing": card}))
+    assert learned in plan_of(tumours, source, "all").pipeline.intensity
+    assert not plan_of(tumours, source, "all").pipeline.learns
+    assert plan_of(tumours, source, "all", standardise="nyul").pipeline.learns
+    assert plan_of(tumours, source, "all", standardise="none").pipeline.intensity == (ZScore(),)
+    assert plan_of(tumours, source, "all", normalise="minmax").pipeline.intensity[0] == learned
 
 
 # Leaks

@@ -17,8 +17,9 @@ from TransferSegLib.errors import Cancelled, InputError
 from TransferSegLib.events import CancelToken, Event, Failure, Result
 from TransferSegLib.model import save_model
 from TransferSegLib.plan import make_pipeline
+from TransferSegLib.preparation import Preparation
 from TransferSegLib.prepare import prepare_images
-from TransferSegLib.volume import read_volume
+from TransferSegLib.volume import read_volume, write_volume
 
 
 def finder(*folders: Path) -> Callable[[Sequence[str]], list[CaseFiles]]:
@@ -50,7 +51,7 @@ def test_each_channel_and_the_brain_are_written_on_the_working_grid(case: Path, 
 def test_it_is_what_the_network_sees_value_by_value(case: Path, tmp_path: Path) -> None:
     prepare_images(finder(case), tmp_path / "out", spacing=6)
     files = parse_case(str(case)).cases[0]
-    seen = make_pipeline(None, 6, None).apply(load_case(files), CHANNELS)
+    seen = make_pipeline(None, Preparation(spacing=6)).apply(load_case(files), CHANNELS)
     for index, channel in enumerate(CHANNELS):
         written = read_volume(tmp_path / "out" / "anna" / f"{channel}.nii.gz")
         assert np.array_equal(written.data, seen.image[index])
@@ -112,7 +113,7 @@ def test_an_unknown_scaling_is_refused_before_anything_is_read(tmp_path: Path) -
     def find(channels: Sequence[str]) -> list[CaseFiles]:
         pytest.fail("not reached")
 
-    with pytest.raises(InputError, match="There is no normalisation 'loud'"):
+    with pytest.raises(InputError, match="--normalise cannot be 'loud'"):
         prepare_images(find, tmp_path / "out", normalise="loud")
 
 
@@ -122,3 +123,48 @@ def test_two_cases_of_one_name_do_not_overwrite_each_other(case: Path, tmp_path:
         prepare_images(finder(case, other), tmp_path / "out", spacing=6)
     assert caught.value.cause == "Two cases are called 'anna'."
     assert not (tmp_path / "out").exists()
+
+
+def test_a_scale_that_is_yet_to_be_learned_is_learned_on_the_cases(tmp_path: Path) -> None:
+    folders = [write_case(tmp_path / "data" / name, seed=seed) for seed, name in enumerate(("anna", "bert", "carl"))]
+    prepare_images(finder(*folders), tmp_path / "out", spacing=6, standardise="nyul", normalise="zscore", jobs=2)
+    pipeline = make_pipeline(None, Preparation(spacing=6, standardise="nyul", normalise="zscore"))
+    cases = [load_case(parse_case(str(folder)).cases[0]) for folder in folders]
+    sampled = [pipeline.sample(pipeline.place(case), CHANNELS) for case in cases]
+    learned = pipeline.learned(sampled, CHANNELS)
+    assert not learned.learns
+    for case in cases:
+        seen = learned.apply(case, CHANNELS)
+        written = read_volume(tmp_path / "out" / case.name / "t2.nii.gz").data
+        assert np.array_equal(written, seen.image[CHANNELS.index("t2")])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["anna", "bert", "carl"]
+
+
+def test_several_processes_write_the_same_as_one(case: Path, tmp_path: Path) -> None:
+    other = write_case(tmp_path / "data" / "bert", seed=1)
+    for jobs in (1, 2):
+        prepare_images(finder(case, other), tmp_path / str(jobs), spacing=6, jobs=jobs)
+    assert files(tmp_path / "1") == files(tmp_path / "2")
+    for name in ("anna/t1.nii.gz", "bert/flair.nii.gz", "bert/brain.nii.gz"):
+        one, two = (read_volume(tmp_path / jobs / name).data for jobs in "12")
+        assert np.array_equal(one, two)
+
+
+def test_the_report_shows_each_case_and_those_with_warnings_first(case: Path, tmp_path: Path) -> None:
+    doubtful = write_case(tmp_path / "data" / "zoe", seed=1)
+    reference = read_volume(doubtful / "zoe_t1.nii.gz")
+    mask = reference.with_data((reference.data > 0).astype(np.uint8))
+    write_volume(mask, doubtful / "zoe_brain_mask.nii.gz")  # phantoms have the brain of a cat
+    events: list[Event] = []
+    prepare_images(finder(case, doubtful), tmp_path / "out", spacing=6, report=True, on_event=events.append)
+    index = tmp_path / "out" / "report" / "index.html"
+    assert events[-1] == Result({"written": 2, "failed": 0, "folder": tmp_path / "out", "report": index})
+    page = index.read_text("utf-8")
+    assert page.index("zoe.png") < page.index("anna.png")
+    assert "2 cases, 1 with warnings" in page
+    assert "The given brain mask has" in page
+    assert "extracted before" in page
+    for name in ("anna", "zoe"):
+        picture = (tmp_path / "out" / "report" / f"{name}.png").read_bytes()
+        assert picture.startswith(b"\x89PNG")
+        assert len(picture) > 20_000

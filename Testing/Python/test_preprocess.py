@@ -1,6 +1,8 @@
 """Pre-processing: each step by its formula, the pipeline from a case to the network's grid, and the way back."""
 
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from TransferSegLib.case import Case
 from TransferSegLib.errors import InputError, ModelError
 from TransferSegLib.events import Warning
 from TransferSegLib.grid import Grid
-from TransferSegLib.preprocess import Pipeline
+from TransferSegLib.preprocess import Pipeline, brain
+from TransferSegLib.preprocess.align import Align
 from TransferSegLib.preprocess.brain import FindBrain, extracted_brain, outline
 from TransferSegLib.preprocess.crop import CropToBrain, PadOrCrop
 from TransferSegLib.preprocess.pipeline import labels_on
@@ -30,7 +33,7 @@ NO_POINTS = np.zeros((1, 3))
 
 
 def make_case(grid, label=None, **channels):
-    return Case("p1", channels, grid, Volume(next(iter(channels.values())), grid), label)
+    return Case("p1", {name: Volume(values, grid) for name, values in channels.items()}, next(iter(channels)), label)
 
 
 def textured(mask, seed=0, background=0):
@@ -51,7 +54,7 @@ class TestFindBrain:
     def found(self, *images, **options):
         seen = []
         case = make_case(RAS, **{f"c{number}": image for number, image in enumerate(images)})
-        return FindBrain(**options).apply(case, seen.append), seen
+        return FindBrain(**options).apply(case, seen.append).mask, seen
 
     @pytest.mark.parametrize("background", [0, -1000, 7.25, np.float32(-0.731), 100])
     def test_an_extracted_brain_is_what_is_not_background_whatever_value_that_has(self, background):
@@ -80,10 +83,10 @@ class TestFindBrain:
         grid = RAS.window((6, 0, 0), (14, 20, 20))
         head = ball(grid, (0, 0, 0), 8)
         assert head[0].any()
-        np.testing.assert_array_equal(extracted_brain({"t1": textured(head)}), head)
+        np.testing.assert_array_equal(extracted_brain(make_case(grid, t1=textured(head))), head)
 
     @pytest.mark.parametrize("what", ["noise around the head", "only one channel extracted", "filled to the edge"])
-    def test_a_head_with_skull_is_taken_whole_with_a_warning(self, what):
+    def test_the_brain_of_a_head_with_skull_is_found_by_the_template(self, monkeypatch, what):
         noisy = textured(np.ones(RAS.shape, bool))
         filled = textured(np.pad(np.ones((20, 20, 17), bool), ((0, 0), (0, 0), (0, 3))))
         images = {
@@ -91,15 +94,70 @@ class TestFindBrain:
             "only one channel extracted": [textured(self.head), noisy],
             "filled to the edge": [filled],
         }[what]
-        mask, seen = self.found(*images)
-        assert mask.all()
-        assert seen == [Warning("The brain was not extracted: the skull is taken for brain too.", "p1")]
+        monkeypatch.setattr(brain, "template_brain", lambda image, *_: (self.head, np.diag([2.0, 2, 2, 1])))
+        monkeypatch.setattr(brain, "_SMALLEST_ML", 1)
+        case = make_case(RAS, **{f"c{number}": image for number, image in enumerate(images)})
+        found = FindBrain().apply(case)
+        np.testing.assert_array_equal(found.mask, self.head)
+        assert found.how == "by the template"
+        np.testing.assert_array_equal(found.to_image, np.diag([2.0, 2, 2, 1]))
+
+    def test_a_head_in_air_of_0_is_no_extracted_brain(self):
+        grid = make_grid(extent=200, spacing=(4, 4, 4))
+        assert extracted_brain(make_case(grid, t1=textured(ball(grid, (0, 0, 0), 70)))) is not None  # 1.4 l
+        assert extracted_brain(make_case(grid, t1=textured(ball(grid, (0, 0, 0), 85)))) is None  # 2.6 l
+
+    @pytest.mark.parametrize(("radius", "ml"), [(50, 524), (90, 3054)])
+    def test_a_brain_of_a_size_that_no_brain_has_is_not_believed(self, monkeypatch, radius, ml):
+        grid = make_grid(extent=200, spacing=(2, 2, 2))
+        mask = ball(grid, (0, 0, 0), radius)
+        monkeypatch.setattr(brain, "template_brain", lambda image, *_: (mask, np.eye(4)))
+        seen = []
+        found = FindBrain("template").apply(make_case(grid, t1=textured(np.ones(grid.shape, bool))), seen.append)
+        assert found.mask.all()
+        assert found.how == "whole image"
+        (warning,) = seen
+        text = r"The brain found by the template has (\d+) ml: a brain has 800 to 2200. (.*)"
+        size, instead = re.fullmatch(text, warning.text).groups()
+        assert float(size) == pytest.approx(ml, rel=0.01)
+        assert instead == "The whole image is taken instead."
+        assert warning.case == "p1"
+
+    def test_a_given_mask_goes_first_and_its_size_is_told_when_it_cannot_be(self):
+        given = ball(RAS, (0, 0, 0), 5)
+        case = replace(make_case(RAS, t1=textured(self.head)), brain=given)
+        for method in ("auto", "mask"):
+            seen = []
+            np.testing.assert_array_equal(FindBrain(method).apply(case, seen.append).mask, given)
+            assert [event.text for event in seen] == ["The given brain mask has 1 ml: a brain has 800 to 2200."]
+        assert FindBrain("none").apply(case).mask.all()
+        message = says(InputError, FindBrain("mask").apply, make_case(RAS, t1=textured(self.head)))
+        assert message.startswith("Case 'p1' has no brain mask. Give it as brain=FILE")
+
+    def test_a_tool_sees_the_channel_that_is_most_like_the_template_on_its_own_grid(self, monkeypatch):
+        fine = make_grid(extent=20, spacing=(0.5, 0.5, 2))
+        volumes = {
+            "flair": Volume(textured(np.ones(RAS.shape, bool)), RAS),
+            "t1": Volume(textured(np.ones(fine.shape, bool)), fine),
+        }
+        asked = []
+
+        def extract(method, image, *_):
+            asked.append((method, image))
+            return ball(fine, (0, 0, 0), 8)
+
+        monkeypatch.setattr(brain, "extract", extract)
+        monkeypatch.setattr(brain, "_SMALLEST_ML", 1)
+        found = FindBrain("bet").apply(Case("p1", volumes, "flair"))
+        assert asked == [("bet", volumes["t1"])]
+        assert found.mask.shape == RAS.shape
+        assert volume_ml(found.mask, RAS) == pytest.approx(volume_ml(ball(RAS, (0, 0, 0), 8), RAS), rel=0.05)
 
     def test_what_fills_nearly_all_of_the_image_is_no_brain(self):
         box = np.pad(np.ones((62, 62, 62), bool), 1)
-        assert extracted_brain({"t1": textured(box)}) is None
+        assert extracted_brain(make_case(make_grid(extent=64), t1=textured(box))) is None
         box[:, :, 50:] = False
-        np.testing.assert_array_equal(extracted_brain({"t1": textured(box)}), box)
+        np.testing.assert_array_equal(extracted_brain(make_case(make_grid(extent=64), t1=textured(box))), box)
 
     def test_without_looking_it_is_the_whole_image(self):
         mask, seen = self.found(textured(self.head), method="none")
@@ -111,7 +169,9 @@ class TestFindBrain:
         assert message == "The images of case 'p1' have nothing but background. Give the real images."
 
     def test_an_unknown_method_is_told(self):
-        assert says(InputError, FindBrain, "hd-bet") == "There is no brain extraction 'hd-bet'. Use 'auto' or 'none'."
+        assert says(InputError, FindBrain, "magic") == (
+            "There is no brain extraction 'magic'. Use auto, mask, template, bet, hd-bet, synthstrip, none."
+        )
 
     @settings(max_examples=30, deadline=None)
     @given(seed=st.integers(0, 1000), share=st.floats(0.001, 1))
@@ -316,7 +376,7 @@ class TestPipeline:
     def test_without_steps_nothing_changes_to_the_bit(self):
         label = ball(self.grid, (1, 2, -3), 5).astype(np.uint8) * 3
         case = self.case(label=label)
-        prepared = Pipeline(FindBrain("none"), (), ()).apply(case, ["t1", "flair"])
+        prepared = Pipeline(Align("none"), FindBrain("none"), geometry=(), intensity=()).apply(case, ["t1", "flair"])
         assert prepared.grid.matches(self.grid, 0)
         assert prepared.brain.all()
         assert prepared.image.tobytes() == np.stack([case.channels["t1"], case.channels["flair"]]).tobytes()
@@ -330,7 +390,7 @@ class TestPipeline:
         middle = tuple(grid.world((np.array(grid.shape) - 1) / 2))
         head, label = ball(grid, middle, 11), ball(grid, middle, 6).astype(np.uint8)
         image = textured(head)
-        if extracted_brain({"t1": image}) is None:
+        if extracted_brain(make_case(grid, t1=image)) is None:
             return
         prepared = Pipeline(geometry=(Reorient(), CropToBrain()), intensity=()).apply(
             make_case(grid, label, t1=image), ["t1"]
@@ -346,9 +406,11 @@ class TestPipeline:
         message = says(InputError, pipeline.apply, make_case(RAS, t1=image), ["t1"])
         assert message == "The brain of case 'p1' is smaller than a voxel. Check the image's header."
 
-    def test_the_warning_about_a_skull_reaches_the_listener(self):
+    def test_warnings_of_the_steps_reach_the_listener(self, monkeypatch):
         seen = []
-        Pipeline().apply(make_case(RAS, t1=textured(np.ones(RAS.shape, bool))), ["t1"], seen.append)
+        case = make_case(RAS, t1=textured(np.ones(RAS.shape, bool)))
+        monkeypatch.setattr(brain, "template_brain", lambda *_: (np.zeros(RAS.shape, bool), np.eye(4)))
+        Pipeline().apply(case, ["t1"], seen.append)
         assert [type(event) for event in seen] == [Warning]
 
     def test_knows_its_spacing_and_shape(self):
@@ -415,7 +477,7 @@ class TestLabelsOn:
 class TestCard:
     PIPELINES = (
         Pipeline(),
-        Pipeline(FindBrain("none"), (), ()),
+        Pipeline(Align("none"), FindBrain("none"), geometry=(), intensity=()),
         Pipeline(geometry=(Reorient("LPS"), PadOrCrop()), intensity=(ZScore(clip=None), Rescale())),
         Pipeline(geometry=(Respace((2.0, 2.0, 2.5)), CropToBrain(3, 16)), intensity=(ZScore(clip=2.5),)),
     )
@@ -428,6 +490,7 @@ class TestCard:
 
     def test_the_card_says_what_is_done_in_order(self):
         assert Pipeline().to_card() == [
+            {"step": "align", "method": "auto"},
             {"step": "brain", "method": "auto"},
             {"step": "reorient", "axes": "RAS"},
             {"step": "respace", "spacing_mm": (1, 1, 1)},
@@ -436,19 +499,23 @@ class TestCard:
         ]
 
     def test_a_card_that_speaks_of_no_brain_takes_the_whole_image(self):
-        assert Pipeline.from_card([]) == Pipeline(FindBrain("none"), (), ())
+        assert Pipeline.from_card([]) == Pipeline(Align("none"), FindBrain("none"), geometry=(), intensity=())
 
     @pytest.mark.parametrize(
         ("step", "reason"),
         [
-            ({"step": "nyul", "landmarks": {}}, "there is no step 'nyul'"),
+            ({"step": "sharpen"}, "there is no step 'sharpen'"),
+            (
+                {"step": "nyul", "landmarks": {"t1": [1, 2]}},
+                "The landmarks of channel 't1' are not 11 rising values: (1.0, 2.0)",
+            ),
             ({"step": "zscore", "over": "brain"}, "ZScore.__init__() got an unexpected keyword argument 'over'"),
             ({"step": "zscore", "clip": "5"}, "'clip' of 'zscore' cannot be '5'"),
             ({"step": "zscore", "clip": True}, "'clip' of 'zscore' cannot be True"),
             ({"step": "pad-or-crop", "shape": [8, 8]}, "'shape' of 'pad-or-crop' cannot be [8, 8]"),
             ({"step": "pad-or-crop", "shape": [8, 8, 8.5]}, "'shape' of 'pad-or-crop' cannot be [8, 8, 8.5]"),
             ({"step": "respace", "spacing_mm": [1, 1, 99]}, "A spacing of (1, 1, 99) mm cannot be used"),
-            ({"step": "brain", "method": "synthstrip"}, "There is no brain extraction 'synthstrip'"),
+            ({"step": "brain", "method": "magic"}, "There is no brain extraction 'magic'"),
         ],
     )
     def test_a_step_that_cannot_be_done_is_told(self, step, reason):

@@ -350,7 +350,7 @@ def test_the_loss_is_the_weighted_cross_entropy_over_the_brain_plus_the_dice_los
     with torch.no_grad():
         logits = network.train()(torch.from_numpy(case.image)[None])[0]
     expected = weighted_cross_entropy(logits, label, weights, brain)
-    expected = expected + dice_weight * soft_dice_loss(logits, label, brain)
+    expected = expected + dice_weight * soft_dice_loss(logits, label, [(1, 2, 3), (1, 3), (3,)], brain)
     result = run(recipe(epochs=1, dice_weight=dice_weight), [case], [])
     assert result.history[0]["loss"] == pytest.approx(float(expected), rel=1e-5)
 

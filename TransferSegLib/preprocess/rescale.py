@@ -15,7 +15,7 @@ class Rescale:
 
     step: ClassVar[str] = "rescale"
 
-    def apply(self, image: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def apply(self, image: NDArray[np.float32], brain: NDArray[np.bool_], channel: str = "") -> NDArray[np.float32]:
         inside = image[brain]
         low, high = float(inside.min()), float(inside.max())
         result: NDArray[np.float32] = np.clip((image - low) / max(high - low, 1e-8), 0, 1).astype(np.float32)

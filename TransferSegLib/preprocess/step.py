@@ -1,7 +1,8 @@
 """What a pre-processing step is. Each step is a small frozen dataclass in a file of its own.
 
 A geometric step only plans where the network's voxels shall lie; the pipeline then interpolates once for all of them.
-An intensity step changes values on that grid. Both are recorded in the model card as ``{"step": name, **parameters}``.
+An intensity step changes values on that grid. The steps before them are a kind each: `align`, `brain`, `n4`,
+`to_template`. All are recorded in the model card as ``{"step": name, **parameters}``.
 """
 
 from __future__ import annotations
@@ -32,8 +33,11 @@ class IntensityStep(Protocol):
 
     step: ClassVar[str]
 
-    def apply(self, image: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """New values (i, j, k), from statistics over ``brain`` (i, j, k), which has at least one voxel."""
+    def apply(self, image: NDArray[np.float32], brain: NDArray[np.bool_], channel: str) -> NDArray[np.float32]:
+        """New values (i, j, k), from statistics over ``brain`` (i, j, k), which has at least one voxel.
+
+        ``channel`` is its name, for a step that learned something about each.
+        """
 
 
 def record(step: Any) -> dict[str, Any]:
@@ -53,7 +57,8 @@ def restore(kinds: Mapping[str, type], data: Mapping[str, Any]) -> Any:
         key: tuple(value) if isinstance(value, list) else value for key, value in data.items() if key != "step"
     }
     for item in fields(kind):
-        if item.name in parameters and not _like(parameters[item.name], item.default):
+        default = item.default_factory() if callable(item.default_factory) else item.default
+        if item.name in parameters and not _like(parameters[item.name], default):
             raise TypeError(f"'{item.name}' of '{data['step']}' cannot be {data[item.name]!r}")
     return kind(**parameters)
 

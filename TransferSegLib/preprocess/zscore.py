@@ -22,7 +22,7 @@ class ZScore:
     step: ClassVar[str] = "zscore"
     clip: float | None = 5.0
 
-    def apply(self, image: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def apply(self, image: NDArray[np.float32], brain: NDArray[np.bool_], channel: str = "") -> NDArray[np.float32]:
         inside = image[brain].astype(np.float64)
         result: NDArray[np.float32] = ((image - inside.mean()) / max(float(inside.std()), 1e-8)).astype(np.float32)
         return result if self.clip is None else np.clip(result, -self.clip, self.clip)
