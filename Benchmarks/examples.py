@@ -77,6 +77,7 @@ def _model(spacing: float, weights: dict[str, dict[tuple[int, ...], float]]) -> 
     from TransferSegLib.model import new_model
     from TransferSegLib.network import UNet
     from TransferSegLib.plan import make_pipeline
+    from TransferSegLib.preparation import Preparation
 
     torch.manual_seed(0)
     network = UNet()
@@ -85,7 +86,7 @@ def _model(spacing: float, weights: dict[str, dict[tuple[int, ...], float]]) -> 
         state[name].zero_()
         for place, value in elements.items():
             state[name][place] = value
-    pipeline = make_pipeline(None, spacing, None)
+    pipeline = make_pipeline(None, Preparation(spacing=spacing))
     card: dict[str, Any] = {
         "name": "benchmark",
         "version": "1.0",

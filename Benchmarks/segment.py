@@ -20,7 +20,7 @@ import measuring
 from measuring import Sample
 
 FULL, QUICK = (240, 240, 155), (48, 48, 40)
-PARTS = ("read", "prepare", "network", "back to the grid", "write")
+PARTS = ("read", "place", "sample", "scale", "network", "back to the grid", "write")
 
 
 def main() -> None:
@@ -94,7 +94,9 @@ def segment_ready(args: argparse.Namespace, spacing: int, engine: str) -> Sample
     segmenter = inference.Segmenter(_model(args, spacing), inference.InferenceOptions(engine=engine, device="cpu"))
     places = [
         (inference, "load_case"),
-        (Pipeline, "apply"),
+        (Pipeline, "place"),
+        (Pipeline, "sample"),
+        (Pipeline, "scale"),
         (inference.Segmenter, "probability"),
         (inference, "labels_on"),
         (inference.Segmentation, "save"),
