@@ -67,7 +67,7 @@ def test_segment_tells_where_the_time_goes() -> None:
         (kind, f"{spacing} mm, torch") for kind in ("ready", "command") for spacing in (1, 2)
     ]
     assert is_positive(numbers(rows, "median s", "to 1 mm torch", "peak MB"))
-    parts = ("read", "prepare", "network", "back to the grid", "write", "rest")
+    parts = ("read", "place", "sample", "scale", "network", "back to the grid", "write", "rest")
     for row in rows[:2]:
         shares = [float(row[part].rstrip("%")) for part in parts]
         assert all(share >= 0 for share in shares)
