@@ -23,11 +23,12 @@ from TransferSegLib.datasets import find_cases
 from TransferSegLib.errors import Cancelled, InputError, ResourceError
 from TransferSegLib.events import CancelToken, Event, Progress
 from TransferSegLib.labels import GLIOMA, LESION
-from TransferSegLib.preprocess import Pipeline, Prepared
+from TransferSegLib.preprocess import NORMALISATIONS, Pipeline, Prepared
 from TransferSegLib.preprocess.crop import CropToBrain
 from TransferSegLib.preprocess.pipeline import Placed
 from TransferSegLib.preprocess.reorient import Reorient
 from TransferSegLib.preprocess.respace import Respace
+from TransferSegLib.volume import read_volume, write_volume
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # fork() beside idle threads
 
@@ -382,3 +383,24 @@ def test_what_a_killed_run_left_is_removed_after_a_day_and_what_is_not_ours_neve
 
 def test_a_folder_that_is_not_there_has_nothing_to_prune(tmp_path: Path) -> None:
     assert prune(tmp_path / "nowhere", 0) == 0
+
+
+def test_another_brain_mask_is_another_entry(case: CaseFiles, tmp_path: Path) -> None:
+    masks = [tmp_path / "one.nii.gz", tmp_path / "two.nii.gz"]
+    image = read_volume(case.channels["t1"])
+    for number, path in enumerate(masks):
+        write_volume(image.with_data(np.full(image.grid.shape, number, np.uint8)), path)
+    given = [replace(case, brain=path) for path in (None, *masks)]
+    assert len({cache.cache_key(one, CHANNELS, pipeline(), GLIOMA) for one in given}) == 3
+
+
+def test_another_scaling_of_values_takes_the_costly_part_from_the_cache(
+    case: CaseFiles, tmp_path: Path, made: list[str]
+) -> None:
+    prepare(case, tmp_path / "cache", pipeline=pipeline().without_intensity())
+    for name, steps in NORMALISATIONS.items():
+        chosen = replace(pipeline(), intensity=steps)
+        found = prepare(case, tmp_path / "cache", pipeline=chosen)
+        expected = chosen.apply(load_case(case, CHANNELS, GLIOMA), CHANNELS)
+        np.testing.assert_array_equal(found.image, expected.image, name)
+    assert made == [case.name]

@@ -1,5 +1,6 @@
 """Case: the images of one visit, brought to one grid through the world."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,8 @@ class TestCaseFiles:
         files = as_files({"t1": "a.nii"}, "p1")
         assert files == CaseFiles("p1", {"t1": Path("a.nii")})
         assert as_files(files) is files
+        files = as_files({"t1": "a.nii", "brain": "m.nii"})
+        assert files == CaseFiles("case", {"t1": Path("a.nii")}, brain=Path("m.nii"))
         assert says(as_files, 3) == "3 is no case. Give a mapping of channel names to files, or a folder."
 
 
@@ -275,3 +278,24 @@ def test_a_result_made_on_the_case_lies_exactly_over_the_reference(visit, tmp_pa
     result = case.reference.with_data((case.channels["t1"] > 0.5).astype(np.uint8))
     found = write_volume(result, tmp_path / "result.nii.gz")
     np.testing.assert_array_equal(read_volume(found).grid.affine, case.grid.affine)
+
+
+class TestBrainMask:
+    def test_comes_onto_the_reference_grid_through_the_world(self, visit, tmp_path):
+        files = visit(t1=GRIDS["axis-aligned"], flair=GRIDS["everything"])
+        assert load_case(files, ("t1", "flair")).brain is None
+        grid = GRIDS["oblique"]
+        files = replace(files, brain=save(tmp_path / "mask.nii.gz", ball(grid).astype(np.uint8) * 7, grid))
+        case = load_case(files, ("t1", "flair"), reference="t1")
+        assert case.brain.dtype == bool
+        expected = ball(GRIDS["axis-aligned"])
+        assert 2 * (case.brain & expected).sum() / (case.brain.sum() + expected.sum()) > 0.97
+
+    def test_that_lies_elsewhere_is_told(self, visit, tmp_path):
+        grid = GRIDS["axis-aligned"]
+        path = save(tmp_path / "mask.nii.gz", np.zeros(grid.shape, np.uint8), grid)
+        files = replace(visit(t1=grid), brain=path)
+        assert says(load_case, files, ("t1",)) == (
+            f"{path} has no brain where the reference image of case 'p1' lies."
+            " Give the mask that belongs to these images, or leave it out."
+        )

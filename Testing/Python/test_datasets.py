@@ -250,6 +250,24 @@ def test_a_brain_mask_is_neither_label_nor_channel(tmp_path: Path, name: str) ->
     touch(tmp_path / "p1" / "flair.nii", tmp_path / "p1" / f"{name}.nii")
     (case,) = find_cases(tmp_path)
     assert (list(case.channels), case.label) == (["flair"], None)
+    assert case.brain == tmp_path / "p1" / f"{name}.nii"
+
+
+def test_a_brain_mask_can_be_given_in_a_manifest_and_for_one_case(tmp_path: Path) -> None:
+    touch(tmp_path / "a.nii", tmp_path / "m.nii", tmp_path / "b.nii")
+    path = write(tmp_path / "cases.csv", "case,t1,brain\nx,a.nii,m.nii\ny,b.nii,\n")
+    assert [(case.brain, sorted(case.channels)) for case in find_cases(path)] == [
+        (tmp_path / "m.nii", ["t1"]),
+        (None, ["t1"]),
+    ]
+    (case,) = parse_case(f"t1={tmp_path / 'a.nii'},brain={tmp_path / 'm.nii'}")
+    assert (case.brain, sorted(case.channels), case.label) == (tmp_path / "m.nii", ["t1"], None)
+
+
+def test_a_brain_mask_alone_is_no_case(tmp_path: Path) -> None:
+    touch(tmp_path / "m.nii")
+    with pytest.raises(InputError, match="has no image"):
+        parse_case(f"brain={tmp_path / 'm.nii'}")
 
 
 def test_a_word_in_the_name_of_the_case_is_not_taken_for_a_channel_or_label(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from TransferSegLib.model import save_model
 from TransferSegLib.preprocess import Pipeline
 from TransferSegLib.preprocess.brain import FindBrain
 from TransferSegLib.preprocess.reorient import Reorient
-from TransferSegLib.volume import read_volume
+from TransferSegLib.volume import read_volume, write_volume
 
 TORCH = InferenceOptions(engine="torch", device="cpu")
 MODEL = threshold_model()
@@ -205,6 +205,37 @@ class TestPlaceInTheWorld:
         segment(case, MODEL, on_event=seen.append, engine="torch")
         assert seen[-1].text.endswith("The whole image is taken instead.")
         assert all(isinstance(event, Warning) and event.case == "p1" for event in seen)
+
+    @pytest.mark.parametrize("wanted", [("t1",), ("all",)])
+    def test_labels_come_on_the_grids_of_other_channels_too(self, tmp_path, wanted):
+        result = segment(lesion_case(tmp_path, "p1", "oblique", "everything"), MODEL, engine="torch", also_on=wanted)
+        assert list(result.also_on) == ["t1"]
+        labels = result.also_on["t1"]
+        assert labels.grid.matches(GRIDS["everything"], 1e-4)
+        assert volume_ml(labels.data, labels.grid) == pytest.approx(LESION_ML, rel=0.05)
+        np.testing.assert_allclose(centre_of(labels.data, labels.grid), LESION_AT, atol=0.3)
+        result.save(tmp_path / "out" / "p1.nii.gz")
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["p1.nii.gz", "p1_on-t1.nii.gz"]
+        written = read_volume(tmp_path / "out" / "p1_on-t1.nii.gz")
+        np.testing.assert_array_equal(written.data, labels.data)
+        assert written.grid.matches(GRIDS["everything"], 1e-4)
+
+    def test_a_channel_that_the_model_does_not_have_is_told(self, tmp_path):
+        message = says(InputError, segment, lesion_case(tmp_path), MODEL, also_on=("t2",))
+        assert message == "The model has no channel 't2' to write labels on. It has t1, flair."
+
+    def test_how_the_brain_is_found_can_be_chosen_anew(self, tmp_path):
+        case = lesion_case(tmp_path)
+        image = read_volume(case.channels["flair"])
+        other_side = np.zeros(image.grid.shape, np.uint8)
+        x = image.grid.world(np.moveaxis(np.indices(other_side.shape), 0, -1))[..., 0]
+        other_side[x * LESION_AT[0] < 0] = 1
+        mask = write_volume(image.with_data(other_side), tmp_path / "mask.nii.gz")
+        case = CaseFiles("p1", case.channels, brain=mask)
+        whole, half = (segment(case, MODEL, engine="torch", brain=method) for method in ("none", "mask"))
+        assert whole.volumes_ml["lesion"] == pytest.approx(LESION_ML, rel=0.1)
+        assert half.volumes_ml["lesion"] < LESION_ML / 10
+        assert "no brain extraction 'magic'" in says(InputError, segment, case, MODEL, brain="magic")
 
 
 class TestWhatIsSaved:

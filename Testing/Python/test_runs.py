@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from TransferSegLib.inference import segment
 from TransferSegLib.labels import GLIOMA
 from TransferSegLib.metrics import dice
 from TransferSegLib.model import load_model
+from TransferSegLib.preprocess import Pipeline
+from TransferSegLib.preprocess.nyul import Standardise
 from TransferSegLib.recipe import Recipe
 from TransferSegLib.runs import CHECKPOINT, Run, fine_tune, pretrain
 from TransferSegLib.strategies import STRATEGIES, find_strategy
@@ -433,3 +436,22 @@ def test_what_was_tuned_can_be_tuned_again(
     warned = [event.case for event in events if event.name == "warning"]  # type: ignore[attr-defined]
     assert len(warned) == 1
     assert warned[0] not in ("", HELD_OUT)
+
+
+# What the pre-processing learns
+
+
+def test_a_scale_of_intensities_is_learned_on_the_training_cases_alone_and_stands_on_the_card(
+    place: Path, tmp_path: Path
+) -> None:
+    run = tune(place, tmp_path / "out", standardise="nyul", held_out=[HELD_OUT], validation=["Brats18_Site01_1"])
+    pipeline = Pipeline.from_card(run.model.card.preprocessing)
+    assert not pipeline.learns
+    training = [case for case in find_cases(place / "tumours") if case.name not in (HELD_OUT, "Brats18_Site01_1")]
+    assert len(training) == 2
+    plain = pipeline.without_intensity()
+    sampled = [plain.sample(plain.place(load_case(case, scheme=GLIOMA)), CHANNELS) for case in training]
+    expected = replace(pipeline, intensity=(Standardise(), *pipeline.intensity[1:])).learned(sampled, CHANNELS)
+    assert pipeline == expected
+    again = fine_tune(place / "tumours", tmp_path / "next", run.model, "last-three", RECIPE)
+    assert Pipeline.from_card(again.model.card.preprocessing) == pipeline  # kept, not learned anew
