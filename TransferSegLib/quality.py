@@ -24,6 +24,9 @@ from .volume import Volume
 # Pictures are taken from a copy of the images with voxels of this size.
 _PICTURE_MM = 1.5
 
+# So many of them are shown around the brain: scalp and all.
+_AROUND = 16
+
 # What cuts an image in which direction: the axis across, and how to lay the two others on paper, in RAS.
 _PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}
 _BRAIN_COLOR, _TEMPLATE_COLOR, _VALUES_COLOR = "#ffd000", "#00b7ff", "#0072b2"
@@ -60,11 +63,14 @@ class View:
 def view(placed: Placed, channels: Sequence[str]) -> View:
     """Collect what :func:`draw` needs, in little memory."""
     case = placed.case
-    grid = case.grid.reoriented().respaced((_PICTURE_MM,) * 3)
+    whole = case.grid.reoriented().respaced((_PICTURE_MM,) * 3)
+    inside = np.argwhere(resample(placed.brain.mask.astype(np.float32), case.grid, whole) >= 0.5)
+    low, high = (inside.min(0), inside.max(0)) if len(inside) else (np.zeros(3, int), np.array(whole.shape) - 1)
+    low = np.maximum(low - _AROUND, 0)
+    i, j, k = (np.minimum(high + _AROUND + 1, whole.shape) - low).tolist()
+    grid = whole.window(tuple(low.tolist()), (i, j, k))
+    middle = (i // 2, j // 2, k // 2)
     brain = np.asarray(resample(placed.brain.mask.astype(np.float32), case.grid, grid), np.float32)
-    inside = np.argwhere(brain >= 0.5)
-    ends = (inside.min(0), inside.max(0)) if len(inside) else (np.zeros(3, int), np.array(grid.shape) - 1)
-    middle = ((ends[0] + ends[1]) // 2).tolist()
     template: Mapping[str, NDArray[np.float32]] = {}
     furrows: Mapping[str, NDArray[np.float32]] = {}
     if placed.to_image is not None:
