@@ -31,7 +31,11 @@ app = typer.Typer(
 )
 
 _SOURCE_HELP = "Model to start from: a name, a folder or a zip."
-_TRAINING_PANEL, _PREPARATION_PANEL, _REPORT_PANEL = "How to train", "How to prepare images", "How to report"
+_TRAINING_PANEL, _PREPARATION_PANEL, _REPORT_PANEL = (
+    "How to train",
+    "How to prepare images (default: as the source)",
+    "How to report",
+)
 
 Dataset = Annotated[
     str, typer.Argument(help="Folder in BraTS, nnU-Net/MSD or BIDS layout, folder of cases, or manifest CSV.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -17,6 +18,9 @@ T = TypeVar("T")
 
 # What preparing a large case takes, with what is imported for it.
 _BYTES_A_PROCESS = 2.5 * 2**30
+
+# How long a process may take to stop what it has started.
+_PATIENCE_S = 5
 
 # Starting a process costs as much as preparing one easy case.
 _FEWEST = 3
@@ -100,11 +104,17 @@ def _in_processes(
         pool.shutdown(wait=False, cancel_futures=True)
         for child in set(multiprocessing.active_children()) - others:
             child.terminate()
-            child.join(10)
+        for child in set(multiprocessing.active_children()) - others:
+            child.join(_PATIENCE_S)
+            child.kill()
+            child.join()
 
 
 def _start(threads: int) -> None:
-    """In a new process: its share of the processors."""
+    """In a new process: its share of the processors, and how it is stopped."""
+    # Ctrl-C reaches every process of a terminal; the first one decides. The others end when it tells them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import SimpleITK
     import torch
@@ -113,12 +123,18 @@ def _start(threads: int) -> None:
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
 
 
+def _leave(*_: object) -> None:
+    raise SystemExit(1)
+
+
 def _work(work: Callable[[Any, OnEvent], T], item: Any) -> tuple[T | Exception, list[Event]]:
     events: list[Event] = []
     try:
         return work(item, events.append), events
     except Exception as error:
         return error, events
+    except SystemExit:  # what the work has started was stopped on the way here; the pool would go on with the next item
+        os._exit(1)
 
 
 def _cores() -> int:

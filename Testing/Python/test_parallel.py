@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -29,6 +31,15 @@ def square(number: int, on_event: OnEvent) -> tuple[int, int]:
 def sleep(number: int, on_event: OnEvent, folder: Path) -> None:
     (folder / str(number)).touch()
     time.sleep(60)
+
+
+def start_program(number: int, on_event: OnEvent, folder: Path) -> None:
+    program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    (folder / f"{number}.pid").write_text(str(program.pid))
+    try:
+        program.wait()
+    finally:
+        program.kill()
 
 
 def die(number: int, on_event: OnEvent) -> None:
@@ -58,6 +69,27 @@ def test_a_stop_ends_the_other_processes_at_once(tmp_path: Path) -> None:
     assert time.monotonic() - start < 50
     assert multiprocessing.active_children() == []
     assert not (tmp_path / "2").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a process without asking it")
+def test_a_stop_ends_the_programs_that_the_other_processes_have_started(tmp_path: Path) -> None:
+    cancel = CancelToken(tmp_path / "1.pid")
+    with pytest.raises(Cancelled):
+        list(spread(partial(start_program, folder=tmp_path), [0, 1], "start", 2, lambda _: None, cancel))
+    program = int((tmp_path / "1.pid").read_text() or (tmp_path / "0.pid").read_text())
+    end = time.monotonic() + 10
+    while time.monotonic() < end and is_running(program):
+        time.sleep(0.05)
+    assert not is_running(program)
+
+
+def is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{process}/stat")
+    return not (status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] == "Z")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
