@@ -104,10 +104,6 @@ class Case:
         """Channel name to (i, j, k) float32 values on ``grid``, through world space."""
         return {channel: volume_on(volume, self.grid) for channel, volume in self.volumes.items()}
 
-    def image(self, channels: Sequence[str]) -> NDArray[np.float32]:
-        """Stack (C, i, j, k) on ``grid`` in the given order."""
-        return np.stack([self.channels[channel] for channel in channels])
-
 
 def volume_on(volume: Volume, grid: Grid) -> NDArray[np.float32]:
     """Values (i, j, k) of ``volume`` on ``grid``, 0 where it does not reach."""

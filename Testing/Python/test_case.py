@@ -102,12 +102,6 @@ class TestChannelsMeetInTheWorld:
         case = load_case(visit(t1=GRIDS["permuted"], flair=GRIDS["axis-aligned"]), ("t1", "flair"))
         assert case.channels["t1"].tobytes() == soft_ball(GRIDS["axis-aligned"]).tobytes()
 
-    def test_image_stacks_channels_by_name(self, visit):
-        case = load_case(visit(t1=make_grid(), t2=make_grid((1, 1, 2)), flair=make_grid()), ("t2", "t1", "flair"))
-        stack = case.image(("flair", "t2"))
-        np.testing.assert_array_equal(stack[0], case.channels["flair"])
-        np.testing.assert_array_equal(stack[1], case.channels["t2"])
-
 
 class TestReference:
     fine, coarse = make_grid(), make_grid((2, 2, 2))

@@ -16,7 +16,7 @@ from phantoms import GRIDS, ball, make_grid, points
 from TransferSegLib.errors import Cancelled, DependencyError, InputError
 from TransferSegLib.events import CancelToken, Message, Progress
 from TransferSegLib.preprocess import extractors
-from TransferSegLib.preprocess.extractors import available, extract
+from TransferSegLib.preprocess.extractors import extract
 from TransferSegLib.volume import Volume
 
 CENTRE = (1.0, -2.0, 1.5)
@@ -285,15 +285,9 @@ class TestBet:
 
 
 class TestChoosing:
-    def test_what_is_there_is_known(self, tools, fake):
-        assert available() == {"bet": True, "hd-bet": False, "synthstrip": False}
-        tools("mri_synthstrip", "")
-        assert available() == {"bet": True, "hd-bet": False, "synthstrip": True}
-
     def test_each_missing_tool_is_told_with_how_to_get_it(self, tools, monkeypatch):
         monkeypatch.setattr(extractors, "find_spec", lambda name: None)
         volume = head(make_grid(extent=10))[0]
-        assert not any(available().values())
         assert says(DependencyError, "bet", volume) == (
             "The brain extraction 'bet' needs brainextractor. Install it: pip install brainextractor"
         )

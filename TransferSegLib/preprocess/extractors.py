@@ -184,11 +184,6 @@ EXTRACTORS: Mapping[str, Extractor] = {
 }
 
 
-def available() -> dict[str, bool]:
-    """Which of the tools are there, by the name that the user gives."""
-    return {method: extractor.tool.available() for method, extractor in EXTRACTORS.items()}
-
-
 def extract(
     method: str,
     volume: Volume,
