@@ -15,6 +15,7 @@ import numpy as np
 from .case import CHANNELS, CaseFiles, load_case
 from .errors import Cancelled, InputError, TransferSegError
 from .events import CancelToken, Event, Failure, OnEvent, Result, Warning, ignore
+from .figures import new_figure
 from .model import load_model
 from .parallel import count_jobs, spread
 from .plan import make_pipeline
@@ -69,6 +70,8 @@ def prepare_images(
     DependencyError : matplotlib is missing for the report.
     Cancelled : stopped on request.
     """
+    if report:
+        new_figure(1, 1)  # that it cannot be drawn is told now
     parent = load_model(model) if model is not None else None
     wanted = tuple(channels or (parent.card.channels if parent else CHANNELS))
     pipeline = make_pipeline(parent, preparation or Preparation(**prepare), on_event)
@@ -98,7 +101,8 @@ def prepare_images(
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out, prefix=".drafts-") as folder:
             kept = finished(partial(job.keep, folder=Path(folder)), cases, "place")
-            job = replace(job, pipeline=pipeline.learned((_load(path).sampled for path in kept.values()), wanted))
+            if kept:
+                job = replace(job, pipeline=pipeline.learned((_load(path).sampled for path in kept.values()), wanted))
             rest = [case for case in cases if case.name in kept]
             pages = finished(partial(job.finish_kept, kept=kept), rest, "prepare")
     else:

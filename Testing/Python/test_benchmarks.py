@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,21 @@ BENCHMARKS = Path(__file__).parents[2] / "Benchmarks"
 
 def run(script: str, *options: str) -> list[dict[str, str]]:
     """The rows of the table, each as column to cell."""
+    (rows,) = tables(script, *options)
+    return rows
+
+
+def tables(script: str, *options: str) -> list[list[dict[str, str]]]:
+    """The same of each table."""
     words = [sys.executable, str(BENCHMARKS / script), "--quick", "--threads", "1", *options]
     output = subprocess.run(words, capture_output=True, text=True, check=False)
     assert output.returncode == 0, output.stderr[-3000:]
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in output.stdout.splitlines() if line[:1] == "|"]
-    return [dict(zip(lines[0], cells, strict=True)) for cells in lines[2:]]
+    found = []
+    for is_table, group in groupby(output.stdout.splitlines(), lambda line: line[:1] == "|"):
+        if is_table:
+            headers, _, *lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in group]
+            found.append([dict(zip(headers, cells, strict=True)) for cells in lines])
+    return found
 
 
 def numbers(rows: list[dict[str, str]], *columns: str) -> list[float]:
@@ -78,3 +89,15 @@ def test_startup_is_told_in_multiples_of_python() -> None:
     rows = run("startup.py", "--only", "pass|help")
     assert [row[""] for row in rows] == ["python -c pass", "transferseg --help"]
     assert is_positive(numbers(rows, "median s", "times Python", "peak MB"))
+
+
+def test_preprocess_tells_where_the_time_of_a_raw_case_goes() -> None:
+    rows, parts = tables("preprocess.py", "--in-process", "--only", "^ours$")
+    assert [row[""] for row in rows] == ["ours"]
+    assert is_positive(numbers(rows, "median s", "time to ours", "peak MB", "memory to ours", "brain ml"))
+    assert numbers(rows, "Dice")[0] > 0.9
+    n4 = [f"N4 {channel}" for channel in ("t1", "flair")]
+    names = ["read", "align", "brain", *n4, "to template", "sample", "scale", "write", "rest"]
+    assert [row["part"] for row in parts] == names
+    assert is_positive(numbers(parts[:-1], "ours, s"))
+    assert sum(float(row["share of ours"].rstrip("%")) for row in parts) == pytest.approx(100, abs=5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from model_examples import small_model
 
 from TransferSegLib.case import CHANNELS, CaseFiles, load_case
 from TransferSegLib.datasets import parse_case
-from TransferSegLib.errors import Cancelled, InputError
+from TransferSegLib.errors import Cancelled, DependencyError, InputError
 from TransferSegLib.events import CancelToken, Event, Failure, Result
 from TransferSegLib.model import save_model
 from TransferSegLib.plan import make_pipeline
@@ -168,3 +169,19 @@ def test_the_report_shows_each_case_and_those_with_warnings_first(case: Path, tm
         picture = (tmp_path / "out" / "report" / f"{name}.png").read_bytes()
         assert picture.startswith(b"\x89PNG")
         assert len(picture) > 20_000
+
+
+def test_without_matplotlib_the_report_is_refused_before_anything_is_done(
+    case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(DependencyError, match="matplotlib is not installed"):
+        prepare_images(finder(case), tmp_path / "out", spacing=6, report=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_when_no_case_can_be_placed_there_is_nothing_to_learn_and_each_is_named(case: Path, tmp_path: Path) -> None:
+    (case / "anna_t1.nii.gz").write_text("hello")
+    failed = prepare_images(finder(case), tmp_path / "out", spacing=6, standardise="nyul")
+    assert list(failed) == ["anna"]
+    assert list((tmp_path / "out").iterdir()) == []
