@@ -8,8 +8,8 @@ another numpy they run in an environment of their own, given by `--rival-python`
 
     python -m venv rivals && rivals/bin/pip install antspyx brainextractor
 
-Imports do not count but in "ours, command". There is nothing to warm up: a case is prepared once. "brain ml" and "Dice",
-of the brain brought to the template with the template's own, show whether a row found what it should.
+Imports count in "ours, command" only. Nothing is warmed up: a case is prepared once. "brain ml", and "Dice" of the
+brain brought to the template with the template's own, show whether a row found what it should.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ import measuring
 from measuring import Sample
 
 OURS, COMMAND = "ours", "ours, command"
-OPTIONS = {"spacing": "1", "align": "auto", "brain": "template", "bias": "n4", "space": "mni", "normalise": "zscore"}
+_NO_RIVALS = "The rivals are left out: they need --rival-python, and no --quick."
+OPTIONS = {"align": "auto", "brain": "template", "bias": "n4", "space": "mni", "normalise": "zscore"}
 
 # The raw case that is made: voxels in mm, degrees by which the slices are turned, how the patient moved since the first
 # image (mm, degrees), and the brightness of the brain as share of the template's largest value and of its own.
@@ -45,7 +46,9 @@ RAW: Mapping[str, tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...],
     "flair": ((0.72, 0.72, 3.0), (3, 0, 2), (2, 1, -1.5), (1, 2, -2), 0.8, -0.4),
 }
 EXTENT_MM = (216.0, 240.0, 180.0)
-QUICK = 4.0  # times as large voxels in the slices, and half as many slices
+# In small: two channels, voxels so many times as large, and a coarse working grid.
+QUICK = {"t1": (6.0, 6.0, 2.0), "flair": (7.5, 7.5, 2.0)}
+QUICK_MM = 4.0
 
 
 def main() -> None:
@@ -66,7 +69,7 @@ def main() -> None:
         measuring.measure_once("make", partial(make, args), args)
         results = measuring.measure(setups, args)
         print(measuring.machine(args))
-        print(_rival_versions(args) if rivals else "The rivals are left out: they need --rival-python, without --quick.")
+        print(_rival_versions(args) if rivals else _NO_RIVALS)
         print(f"\n{report(results)}\n\n{report_parts(results)}")
 
 
@@ -199,8 +202,9 @@ def write_raw_case(folder: Path, quick: bool) -> dict[str, Path]:
     middle = (patient @ [0, -18, 10, 1])[:3]
     random = np.random.default_rng(0)
     files = {}
-    for channel, (spacing, tilt, shift, turn, offset, share) in RAW.items():
-        sides = np.array(spacing) * ((QUICK, QUICK, 2.0) if quick else 1.0)
+    for channel in QUICK if quick else RAW:
+        spacing, tilt, shift, turn, offset, share = RAW[channel]
+        sides = np.multiply(spacing, QUICK[channel] if quick else 1.0)
         shape = np.rint(np.array(EXTENT_MM) / sides).astype(int)
         affine = turned(tilt, (0, 0, 0)) @ np.diag([*sides * (-1, -1, 1), 1.0])
         affine[:3, 3] = middle - affine[:3, :3] @ ((shape - 1) / 2)
@@ -234,7 +238,7 @@ def ours(args: argparse.Namespace) -> Sample:
     files = _files(args)
     channels = tuple(files)
     case = CaseFiles("case", files)
-    preparation = Preparation(**{**OPTIONS, "spacing": float(OPTIONS["spacing"])})
+    preparation = Preparation(spacing=_spacing(args), **OPTIONS)
     out = args.folder / "ours"
     clock = Clock(channels)
     matrices: list[Any] = []
@@ -269,6 +273,7 @@ def ours_command(args: argparse.Namespace) -> Sample:
     case = ",".join(f"{channel}={path}" for channel, path in _files(args).items())
     words: list[str | Path] = [sys.executable, "-m", "TransferSegLib", "preprocess", f"name=case,{case}"]
     words += ["--channels", ",".join(_files(args)), "--out", args.folder / "command"]
+    words += ["--spacing", str(_spacing(args))]
     words += [word for name, value in OPTIONS.items() for word in (f"--{name}", value)]
     return measuring.command(words)
 
@@ -315,10 +320,10 @@ def rival_here(args: argparse.Namespace) -> Sample:
         with clock.part("sample"):
             seen = ants.apply_transforms(brain, mask, placed, "nearestNeighbor")
             box = ants.crop_image(seen, seen, 1)
-            sampled = {
-                channel: ants.crop_image(ants.apply_transforms(brain, image, [*placed, *moves.get(channel, [])]), seen, 1)
-                for channel, image in even.items()
-            }
+            sampled = {}
+            for channel, image in even.items():
+                there = ants.apply_transforms(brain, image, [*placed, *moves.get(channel, [])])
+                sampled[channel] = ants.crop_image(there, seen, 1)
         scaled = {}
         with clock.part("scale"):
             where = box.numpy() > 0
@@ -386,6 +391,10 @@ def _rival_versions(args: argparse.Namespace) -> str:
     code = f"from importlib.metadata import version; print(', '.join(f'{{n}} {{version(n)}}' for n in {names}))"
     words = [args.rival_python, "-c", code]
     return f"Rivals: {subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()}."
+
+
+def _spacing(args: argparse.Namespace) -> float:
+    return QUICK_MM if args.quick else 1.0
 
 
 def _list(args: argparse.Namespace) -> Path:
