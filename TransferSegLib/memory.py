@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# Bytes a voxel for the network with 4 base filters, from Benchmarks/memory.py, rounded up: of the image at once, of a
-# slab, and of the image besides.
+# Bytes a voxel for the network with 4 base filters, from Benchmarks/forward.py and training_step.py, rounded up: of the
+# image at once, of a slab, and of the image besides; of a training step.
 _INFERENCE_BYTES = 170
 _SLAB_BYTES, _KEPT_BYTES = 250, 16
-_TRAINING_BYTES = {"float32": 330, "bfloat16": 260}
+_TRAINING_BYTES = {"float32": 500, "bfloat16": 390}
 
 _PROC = Path("/proc")
 

@@ -136,7 +136,9 @@ def extracted_brain(case: Case) -> NDArray[np.bool_] | None:
         differs = volume.data != background
         if differs.mean() > _LARGEST_SHARE:
             return None
-        here = np.asarray(resample(differs.astype(np.float32), volume.grid, case.grid) >= 0.5)
+        here = differs
+        if not volume.grid.matches(case.grid):
+            here = np.asarray(resample(differs.astype(np.float32), volume.grid, case.grid) >= 0.5)
         mask = here if mask is None else mask | here
     if mask is None:
         return None
