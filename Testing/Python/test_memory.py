@@ -111,10 +111,12 @@ class TestEstimates:
         assert inference_bytes(1000) < training_bytes(1000, "bfloat16") < training_bytes(1000, "float32")
 
     def test_the_papers_grid_takes_about_as_much_as_was_measured(self):
-        """1.2 GB for a forward pass and 2.9 GB for a training step, channels last, Python and PyTorch included."""
+        """As Docs/benchmarks.md has it: 1.5 GB for a forward pass, 4.7 GB for a training step in float32 and 3.5 GB in
+        bfloat16, Python and PyTorch included. An estimate may be too large, not too small."""
         voxels = 240 * 192 * 192
-        assert 1.2 < (inference_bytes(voxels) + memory.BASE_BYTES) / 1e9 < 2.5
-        assert 2.9 < (training_bytes(voxels, "float32") + memory.BASE_BYTES) / 1e9 < 4
+        assert 1.47 < (inference_bytes(voxels) + memory.BASE_BYTES) / 1e9 < 2.5
+        assert 4.72 < (training_bytes(voxels, "float32") + memory.BASE_BYTES) / 1e9 < 5.5
+        assert 3.54 < (training_bytes(voxels, "bfloat16") + memory.BASE_BYTES) / 1e9 < 4.5
 
     def test_slabs_are_thicker_with_more_memory_and_take_no_more_than_that(self):
         shape = (144, 176, 144)
