@@ -16,7 +16,7 @@ from .errors import InputError
 from .events import OnEvent, Warning, ignore
 from .grid import Grid
 from .labels import LabelScheme
-from .resample import resample
+from .resample import resample, resample_mask
 from .volume import Volume, read_volume
 
 # Canonical channel order. A model's own order stands on its card.
@@ -202,7 +202,7 @@ def _check_overlap(case: str, channel: str, volume: Volume, grid: Grid, on_event
 def _read_brain(files: CaseFiles, grid: Grid) -> NDArray[np.bool_]:
     assert files.brain is not None
     volume = read_volume(files.brain)
-    mask = np.asarray(resample((volume.data != 0).astype(np.float32), volume.grid, grid) >= 0.5)
+    mask = resample_mask(volume.data != 0, volume.grid, grid)
     if not mask.any():
         raise InputError(
             f"{files.brain} has no brain where the reference image of case '{files.name}' lies.",

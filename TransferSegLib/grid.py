@@ -78,6 +78,10 @@ class Grid:
         inside = ((points >= -0.5) & (points <= np.array(other.shape) - 0.5)).all(-1)
         return float(inside.mean())
 
+    def moved(self, matrix: ArrayLike) -> Grid:
+        """The same voxels where ``matrix`` (4, 4), from world to world, takes them."""
+        return Grid(self.shape, np.asarray(matrix, np.float64) @ self.affine)
+
     def reoriented(self, codes: str = "RAS") -> Grid:
         """The same voxels with axes permuted and flipped to run closest to ``codes``, for instance ``"RAS"``."""
         change = ornt_transform(io_orientation(self.affine), axcodes2ornt(codes))

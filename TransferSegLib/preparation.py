@@ -20,6 +20,14 @@ BRAIN_METHODS: Mapping[str, str] = {
 }
 
 
+# How the channels of a case are brought together.
+ALIGN_METHODS: Mapping[str, str] = {
+    "auto": "register the channels that lie on grids of their own to the reference channel (default)",
+    "rigid": "register all",
+    "none": "trust the headers",
+}
+
+
 def choice(choices: Mapping[str, str] | None, help: str) -> Any:
     """A field that may be left to the source or to the default, with its help and what there is to choose."""
     listed = "" if choices is None else " " + "; ".join(f"{name}: {about}" for name, about in choices.items()) + "."
@@ -37,14 +45,7 @@ class Preparation:
 
     preset: str | None = choice({"paper": "all steps of Kaur et al. 2019"}, "A set of these choices.")
     spacing: float | None = choice(None, "Working voxel size in mm. Default: 1.")
-    align: str | None = choice(
-        {
-            "auto": "register the channels that lie on grids of their own to the reference channel (default)",
-            "rigid": "register all",
-            "none": "trust the headers",
-        },
-        "",
-    )
+    align: str | None = choice(ALIGN_METHODS, "")
     brain: str | None = choice(BRAIN_METHODS, "How to find the brain.")
     bias: str | None = choice({"n4": "take out the bias field", "none": "leave it (default)"}, "")
     space: str | None = choice({"mni": "work in the space of the MNI152 template", "own": "the image's (default)"}, "")

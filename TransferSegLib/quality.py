@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from .grid import Grid
 from .preprocess.pipeline import Placed, Prepared
 from .preprocess.template import load_template
 from .preprocess.to_template import brain_dice
-from .resample import resample
+from .resample import resample, resample_mask
 from .volume import Volume
 
 # Pictures are taken from a copy of the images with voxels of this size.
@@ -64,13 +64,14 @@ def view(placed: Placed, channels: Sequence[str]) -> View:
     """Collect what :func:`draw` needs, in little memory."""
     case = placed.case
     whole = case.grid.reoriented().respaced((_PICTURE_MM,) * 3)
-    inside = np.argwhere(resample(placed.brain.mask.astype(np.float32), case.grid, whole) >= 0.5)
+    everywhere = np.asarray(resample(placed.brain.mask.astype(np.float32), case.grid, whole), np.float32)
+    inside = np.argwhere(everywhere >= 0.5)
     low, high = (inside.min(0), inside.max(0)) if len(inside) else (np.zeros(3, int), np.array(whole.shape) - 1)
     low = np.maximum(low - _AROUND, 0)
     i, j, k = (np.minimum(high + _AROUND + 1, whole.shape) - low).tolist()
     grid = whole.window(tuple(low.tolist()), (i, j, k))
     middle = (i // 2, j // 2, k // 2)
-    brain = np.asarray(resample(placed.brain.mask.astype(np.float32), case.grid, grid), np.float32)
+    brain = everywhere[tuple(slice(start, start + side) for start, side in zip(low, (i, j, k), strict=True))]
     template: Mapping[str, NDArray[np.float32]] = {}
     furrows: Mapping[str, NDArray[np.float32]] = {}
     if placed.to_image is not None:
@@ -78,11 +79,10 @@ def view(placed: Placed, channels: Sequence[str]) -> View:
         template = _slices(_moved(average.brain, placed.to_image, grid), middle)
         values = _moved(average.t1, placed.to_image, grid)
         furrows = _slices(values / max(float(values.max()), 1e-6), middle)
-    mask = Volume(placed.brain.mask.astype(np.float32), case.grid)
     numbers = _measured(placed, channels)
     before = {}
     for channel in channels:
-        inside_it = volume_on(mask, placed.volumes[channel].grid) >= 0.5
+        inside_it = resample_mask(placed.brain.mask, case.grid, placed.volumes[channel].grid)
         raw = np.asarray(case.volumes[channel].data, np.float32)[inside_it]
         before[channel] = raw[:: max(1, raw.size // 50_000)]
     return View(
@@ -190,8 +190,7 @@ def _facts(placed: Placed, channels: Sequence[str], numbers: Mapping[str, float]
 
 def _moved(volume: Volume, to_image: NDArray[np.float64], grid: Grid) -> NDArray[np.float32]:
     """The template's ``volume`` as it lies over the image."""
-    placed = Grid(volume.grid.shape, to_image @ volume.grid.affine)
-    return np.asarray(resample(np.asarray(volume.data, np.float32), placed, grid), np.float32)
+    return volume_on(replace(volume, grid=volume.grid.moved(to_image)), grid)
 
 
 def _slices(values: NDArray[np.float32], middle: Sequence[int]) -> dict[str, NDArray[np.float32]]:

@@ -50,6 +50,11 @@ def resample(data: NDArray[Any], source: Grid, target: Grid, fill: float = 0.0) 
     return result
 
 
+def resample_mask(mask: NDArray[np.bool_], source: Grid, target: Grid) -> NDArray[np.bool_]:
+    """Where at least half of a voxel of ``target`` lies in ``mask`` (i, j, k) on ``source``."""
+    return np.asarray(resample(mask.astype(np.float32), source, target) >= 0.5)
+
+
 def resample_labels(labels: NDArray[np.uint8], source: Grid, target: Grid, classes: int) -> NDArray[np.uint8]:
     """Labels at the voxels of ``target``: the class with the largest share, background (0) outside of ``source``.
 

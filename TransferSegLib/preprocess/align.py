@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..events import OnEvent, Warning, ignore
+from ..preparation import ALIGN_METHODS
 from ..volume import Volume
 from .registration import Registration, register
-
-METHODS = ("auto", "rigid", "none")
 
 # Nobody moves further in the scanner: a registration that says so went astray.
 _FARTHEST_MM = 20.0
@@ -37,8 +36,10 @@ class Align:
     method: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise InputError(f"There is no way '{self.method}' to align channels.", f"Use one of {', '.join(METHODS)}.")
+        if self.method not in ALIGN_METHODS:
+            raise InputError(
+                f"There is no way '{self.method}' to align channels.", f"Use one of {', '.join(ALIGN_METHODS)}."
+            )
 
     def apply(
         self, volumes: Mapping[str, Volume], reference: str, name: str = "", on_event: OnEvent = ignore

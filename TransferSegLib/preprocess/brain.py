@@ -13,7 +13,7 @@ from ..case import Case
 from ..errors import InputError
 from ..events import OnEvent, Warning, ignore
 from ..preparation import BRAIN_METHODS
-from ..resample import resample
+from ..resample import resample_mask
 from .extractors import extract
 from .template_brain import template_brain
 
@@ -109,7 +109,7 @@ class FindBrain:
             text = f"The brain found {how} has {volume:.0f} ml: {_EXPECTED}. The whole image is taken instead."
             on_event(Warning(text, case.name))
             return _whole(case)
-        mask = np.asarray(resample(found.astype(np.float32), image.grid, case.grid) >= 0.5)
+        mask = resample_mask(found, image.grid, case.grid)
         return FoundBrain(mask, how, to_image)
 
 
@@ -136,9 +136,8 @@ def extracted_brain(case: Case) -> NDArray[np.bool_] | None:
         differs = volume.data != background
         if differs.mean() > _LARGEST_SHARE:
             return None
-        here = differs
-        if not volume.grid.matches(case.grid):
-            here = np.asarray(resample(differs.astype(np.float32), volume.grid, case.grid) >= 0.5)
+        same = volume.grid.matches(case.grid)
+        here = differs if same else resample_mask(differs, volume.grid, case.grid)
         mask = here if mask is None else mask | here
     if mask is None:
         return None

@@ -18,7 +18,7 @@ from ..case import Case, volume_on
 from ..errors import InputError, ModelError
 from ..events import OnEvent, ignore
 from ..grid import Grid, Spacing
-from ..resample import resample, resample_labels
+from ..resample import resample, resample_labels, resample_mask
 from ..volume import Volume
 from .align import Align
 from .brain import FindBrain, FoundBrain, anatomy_channel, outline
@@ -156,27 +156,27 @@ class Pipeline:
         volumes = aligned.volumes
         if self.bias is not None:
             volumes = {
-                channel: self.bias.apply(volume, volume_on(brain_of(case, brain), volume.grid) >= 0.5)
+                channel: self.bias.apply(volume, resample_mask(brain.mask, case.grid, volume.grid))
                 for channel, volume in volumes.items()
             }
         brain_mm = case.grid.world(outline(brain.mask))
         grid, to_image = case.grid, None
         if self.template is not None:
             image = volumes[anatomy_channel(case)]
-            mask = volume_on(brain_of(case, brain), image.grid) >= 0.5
+            mask = resample_mask(brain.mask, case.grid, image.grid)
             to_image = self.template.apply(image, mask, case.name, on_event, brain.to_image)
             grid = load_template().brain.grid
             brain_mm = apply_affine(np.linalg.inv(to_image), brain_mm)
         for step in self.geometry:
             grid = step.plan(grid, brain_mm)
         if to_image is not None:
-            grid = Grid(grid.shape, to_image @ grid.affine)
+            grid = grid.moved(to_image)
         return Placed(case, volumes, brain, to_image, grid)
 
     def sample(self, placed: Placed, channels: Sequence[str]) -> Prepared:
         """Interpolate ``channels`` and the label map once, onto the network's grid."""
         case, grid = placed.case, placed.grid
-        brain = resample(placed.brain.mask.astype(np.float32), case.grid, grid) >= 0.5
+        brain = resample_mask(placed.brain.mask, case.grid, grid)
         if not brain.any():
             raise InputError(f"The brain of case '{case.name}' is smaller than a voxel.", "Check the image's header.")
         image = np.stack([np.where(brain, volume_on(placed.volumes[channel], grid), 0) for channel in channels])
@@ -238,16 +238,11 @@ class Pipeline:
         """The case with its channels moved to where they fit the reference channel: only their affines change."""
         moves = self.align.apply(case.volumes, case.reference_channel, case.name, on_event)
         moved = {
-            channel: replace(volume, grid=Grid(volume.grid.shape, np.linalg.inv(moves[channel]) @ volume.grid.affine))
+            channel: replace(volume, grid=volume.grid.moved(np.linalg.inv(moves[channel])))
             for channel, volume in case.volumes.items()
             if not np.array_equal(moves[channel], np.eye(4))
         }
         return replace(case, volumes={**case.volumes, **moved}) if moved else case
-
-
-def brain_of(case: Case, brain: FoundBrain) -> Volume:
-    """The brain's mask as an image of 0 and 1 on the grid of the case."""
-    return Volume(brain.mask.astype(np.float32), case.grid)
 
 
 def _reason(error: Exception) -> str:

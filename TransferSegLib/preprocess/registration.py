@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from ..errors import InputError
 from ..grid import Grid
-from ..resample import resample
+from ..resample import resample, resample_mask
 from ..volume import Volume
 from .information import Information, Matrix, at_points
 
@@ -221,7 +221,7 @@ def _prepared(fixed: Volume, moving: Volume, fixed_mask: NDArray[np.bool_] | Non
     slope = ndimage.gaussian_gradient_magnitude(image, 1.0)
     likely = slope + _ANYWHERE * slope.mean()
     if fixed_mask is not None:
-        inside = resample(fixed_mask.astype(np.float32), fixed.grid, grid) >= 0.5
+        inside = resample_mask(fixed_mask, fixed.grid, grid)
         likely *= inside if inside.any() else 1
     total = np.cumsum(likely, dtype=np.float64)
     random = np.random.default_rng(_SEED)

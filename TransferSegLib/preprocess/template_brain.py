@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from ..events import OnEvent, Warning, ignore
 from ..grid import Grid
-from ..resample import resample
+from ..resample import resample, resample_mask
 from ..volume import Volume
 from .information import Matrix
 from .registration import Registration, Size, register
@@ -73,8 +73,7 @@ def template_brain(image: Volume, name: str = "", on_event: OnEvent = ignore) ->
 
 def carried_brain(matrix: Matrix, grid: Grid, template: Template) -> NDArray[np.bool_]:
     """The template's brain on ``grid``, laid there by ``matrix``."""
-    there = Grid(template.brain.grid.shape, matrix @ template.brain.grid.affine)
-    return np.asarray(resample(template.brain.data.astype(np.float32), there, grid) >= 0.5)
+    return resample_mask(template.brain.data, template.brain.grid.moved(matrix), grid)
 
 
 def head_to_template(image: Volume, template: Template, start: Matrix | None = None) -> Registration:
@@ -86,7 +85,7 @@ def head_to_template(image: Volume, template: Template, start: Matrix | None = N
 
 def near_brain(template: Template, distance_mm: float) -> NDArray[np.bool_]:
     """Mask on the grid of ``template.t1`` of the brain and what lies within so many mm of it."""
-    brain = resample(template.brain.data.astype(np.float32), template.brain.grid, template.t1.grid) >= 0.5
+    brain = resample_mask(template.brain.data, template.brain.grid, template.t1.grid)
     away = ndimage.distance_transform_edt(~brain, template.t1.grid.spacing)
     return np.asarray(away <= distance_mm)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..events import OnEvent, Warning, ignore
 from ..grid import Grid
-from ..resample import resample
+from ..resample import resample_mask
 from ..volume import Volume
 from .information import Matrix
 from .registration import Kind, Registration, register
@@ -108,8 +108,7 @@ def size_problem(found: Registration) -> str | None:
 
 def brain_dice(matrix: Matrix, grid: Grid, brain: NDArray[np.bool_], template: Template) -> float:
     """Dice of the template's brain with the mask ``brain`` on ``grid``, brought to the template by ``matrix``."""
-    there = Grid(grid.shape, np.linalg.inv(matrix) @ grid.affine)
-    carried = resample(brain.astype(np.float32), there, template.brain.grid) >= 0.5
+    carried = resample_mask(brain, grid.moved(np.linalg.inv(matrix)), template.brain.grid)
     both = np.count_nonzero(carried & template.brain.data)
     return 2 * both / max(int(carried.sum()) + int(template.brain.data.sum()), 1)
 
