@@ -101,13 +101,14 @@ def _in_processes(
             "A process was killed, mostly because the memory was full.", "Use fewer processes: --jobs 1."
         ) from error
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
         for child in set(multiprocessing.active_children()) - others:
             child.terminate()
         for child in set(multiprocessing.active_children()) - others:
             child.join(_PATIENCE_S)
             child.kill()
             child.join()
+        # Now, as its own thread waits for the same processes: after this both know that they are gone.
+        pool.shutdown(cancel_futures=True)
 
 
 def _start(threads: int) -> None:
