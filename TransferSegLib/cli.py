@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from .errors import InputError
 from .options import split_names, takes
 from .preparation import BRAIN_METHODS, Preparation
 from .recipe import Recipe
@@ -19,6 +20,8 @@ from .terminal import Reporting, print_table, session
 
 if TYPE_CHECKING:
     from .case import CaseFiles
+
+N = TypeVar("N", int, float)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -272,6 +275,63 @@ def preprocess(
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: transferseg simulate --disease glioma --cases 20 --spacing 2 --out simulated")
+@takes(Reporting, "reporting", _REPORT_PANEL)
+def simulate(
+    out: Out,
+    reporting: Reporting,
+    disease: Annotated[str, typer.Option(help="ms or glioma.")] = "ms",
+    cases: Annotated[int, typer.Option(help="How many patients.")] = 10,
+    spacing: Annotated[str, typer.Option(help="Voxel size in mm: one number, or three, comma-separated.")] = "1",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same patients.")] = 0,
+    without: Annotated[
+        str, typer.Option(help="Patients of the lesion bank, by number, whose lesions are not used; for ms.")
+    ] = "",
+    jobs: Annotated[int, typer.Option(help="Processes; 0: what processors and memory allow.")] = 0,
+) -> None:
+    """Make patients that do not exist: four channels and exact labels, in the layout of BraTS."""
+    with session(reporting) as (on_event, cancel):
+        from .events import Result
+        from .simulate import simulate_dataset
+
+        steps = _numbers(spacing, float, "--spacing")
+        left_out = _numbers(without, int, "--without")
+        folder = simulate_dataset(disease, out, cases, seed, steps, left_out, jobs, on_event, cancel)
+        on_event(Result({"patients": cases, "folder": folder}))
+
+
+@app.command(epilog="Example: transferseg transplant ms_cases --into simulated --cases 40 --out transplanted")
+@takes(Reporting, "reporting", _REPORT_PANEL)
+def transplant(
+    donors: Dataset,
+    out: Out,
+    reporting: Reporting,
+    into: Annotated[str, typer.Option(help="Dataset whose brains receive the lesions. Default: the donors.")] = "",
+    cases: Annotated[int, typer.Option(help="How many cases to make.")] = 10,
+    labels: Labels = "",
+    channels: Channels = "",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same cases.")] = 0,
+    jobs: Annotated[int, typer.Option(help="Processes; 0: what processors and memory allow.")] = 0,
+) -> None:
+    """Put annotated lesions of one patient into the brain of another: more training cases out of few."""
+    with session(reporting) as (on_event, cancel):
+        from .case import CHANNELS
+        from .transplant import transplant_dataset
+
+        transplant_dataset(
+            donors,
+            out,
+            cases,
+            into or None,
+            labels or None,
+            split_names(channels) or CHANNELS,
+            seed,
+            jobs,
+            on_event,
+            cancel,
+        )
+
+
 @app.command(epilog="Example: transferseg demo --out demo")
 @takes(Reporting, "reporting", _REPORT_PANEL)
 def demo(out: Out = Path("demo"), *, reporting: Reporting) -> None:
@@ -397,6 +457,13 @@ def _train(
         print_table(run.held_out.to_table())
     if run.cancelled:
         raise typer.Exit(3)
+
+
+def _numbers(text: str, kind: type[N], option: str) -> list[N]:
+    try:
+        return [kind(part) for part in split_names(text)]
+    except ValueError:
+        raise InputError(f"{option} cannot be '{text}'.", "Give numbers, comma-separated.") from None
 
 
 def _cases(texts: Sequence[str], channels: Sequence[str]) -> list[CaseFiles]:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .case import CHANNELS, CaseFiles
 from .errors import InputError
+from .files import atomic_path
+from .grid import Grid
 from .labels import GLIOMA, LabelScheme
 from .naming import (
     as_channel,
@@ -25,7 +31,7 @@ from .naming import (
 from .naming import guess_channel as guess_channel
 from .nnunet import read_nnunet_info
 from .tables import read_table
-from .volume import ending, stem
+from .volume import Volume, ending, stem, write_volume
 
 # The files of a case by channel, and its label map and its brain mask under these keys.
 Found = dict[str, Path]
@@ -34,6 +40,8 @@ _NO_CHANNELS = {_LABEL, _BRAIN}
 
 # How deep below the dataset's folder a case folder may lie: BraTS has HGG/CASE inside one or two unpacked folders.
 _DEPTH = 4
+
+_BRATS_NAMES = {"t1c": "t1ce"}  # channels that have another name in BraTS 2018
 
 _COLUMNS = "case,t1,t1c,t2,flair,label,brain,group"
 
@@ -124,6 +132,26 @@ def find_cases(path: str | Path, channels: Sequence[str] = CHANNELS) -> Dataset:
             f"layout of BraTS, nnU-Net or BIDS, or a manifest CSV with the columns {_COLUMNS}.",
         )
     return dataset
+
+
+def write_case(folder: Path, grid: Grid, channels: Mapping[str, NDArray[Any]], codes: NDArray[np.uint8]) -> None:
+    """Write a case in the layout of BraTS 2018, whole or not at all; the folder gives its name.
+
+    Parameters
+    ----------
+    channels : channel name to (i, j, k) values.
+    codes : (i, j, k) values of the label map, as :meth:`LabelScheme.decode` makes them.
+
+    Raises
+    ------
+    InputError : the folder cannot be written.
+    ResourceError : the disk is full.
+    """
+    with atomic_path(folder) as beside:
+        for channel, image in channels.items():
+            file = f"{folder.name}_{_BRATS_NAMES.get(channel, channel)}.nii.gz"
+            write_volume(Volume(image, grid), beside / file)
+        write_volume(Volume(codes, grid), beside / f"{folder.name}_seg.nii.gz")
 
 
 def parse_case(text: str, channels: Sequence[str] = CHANNELS) -> Dataset:

@@ -28,14 +28,15 @@ class Template:
 @cache
 def load_template() -> Template:
     """ICBM 152 2009a, symmetric (Fonov 2011, doi 10.1016/j.neuroimage.2010.07.033). It is read once and shared."""
-    t1, brain = _read("icbm152_t1.nii.gz"), _read("icbm152_brain.nii.gz")
+    t1, brain = read_template_file("icbm152_t1.nii.gz"), read_template_file("icbm152_brain.nii.gz")
     template = Template(t1.with_data(t1.data.astype(np.float32)), brain.with_data(brain.data > 0))
     for volume in (template.t1, template.brain):
         volume.data.setflags(write=False)
     return template
 
 
-def _read(name: str) -> Volume:
+def read_template_file(name: str) -> Volume:
+    """A file of the folder ``templates``, whose ``NOTICE.txt`` says what is in it."""
     with as_file(files("TransferSegLib") / "templates" / name) as path:
         volume = read_volume(path)
     return Volume(volume.data, volume.grid)  # without the path: it is nobody's case
