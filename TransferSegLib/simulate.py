@@ -35,6 +35,7 @@ DISEASES: Mapping[str, LabelScheme] = {"ms": LESION, "glioma": GLIOMA}
 # Coarser images are made on a grid at least this fine first: a scanner's voxels hold finer tissue.
 _COARSEST_MM = 1.5
 _SMALLEST_MM, _LARGEST_MM = 0.5, 6.0
+_SAMPLE, _SAMPLE_SEED = "TransferSegSample", 14
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +114,7 @@ def simulate_dataset(
     on_event: OnEvent = ignore,
     cancel: CancelToken | None = None,
 ) -> Path:
-    """Write patients in the layout of BraTS, ``ms-sim-0000`` and so on; those that are there are not made again.
+    """Write patients in the layout of BraTS, ``ms-sim-SEED-0000`` and so on; those that are there are not made again.
 
     Parameters
     ----------
@@ -138,6 +139,25 @@ def simulate_dataset(
         if isinstance(made, Exception):
             raise made
     return out
+
+
+def write_sample_case(out: str | Path) -> Path:
+    """Write one small patient with glioma to try things on, always the same one; made in seconds, without a network.
+
+    Returns
+    -------
+    The folder of the case, in the layout of BraTS: 2 mm, four channels and the reference labels.
+
+    Raises
+    ------
+    InputError : ``out`` cannot be written.
+    ResourceError : the disk is full.
+    """
+    folder = Path(out) / _SAMPLE
+    if not folder.exists():
+        patient = simulate_patient("glioma", _SAMPLE_SEED, 2.0)
+        write_case(folder, patient.grid, patient.channels, patient.scheme.decode(patient.labels))
+    return folder
 
 
 def _check(disease: str, spacing: float | Sequence[float]) -> list[float]:
@@ -179,7 +199,7 @@ def _write(
     spacing: Sequence[float],
     without: Sequence[int],
 ) -> None:
-    name = f"{disease}-sim-{number:04d}"
+    name = f"{disease}-sim-{seed}-{number:04d}"
     if any((folder / name).exists() for folder in (out, out / "HGG", out / "LGG")):
         return
     patient = simulate_patient(disease, (seed, number), spacing, without)

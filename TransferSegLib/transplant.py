@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,13 +117,13 @@ def plan_grafts(donors: Sequence[CaseFiles], hosts: Sequence[CaseFiles], cases: 
         donor = donors[number % len(donors)]
         others = [host for host in hosts if host.channels != donor.channels] or list(hosts)
         host = others[int(random.integers(len(others)))]
-        grafts.append(Graft(f"transplant-{number:04d}", donor, host, (seed, number)))
+        grafts.append(Graft(f"transplant-{seed}-{number:04d}", donor, host, (seed, number)))
     return grafts
 
 
 def transplant(
     donor: Placed, host: Placed, seed: Sequence[int], channels: Sequence[str] = CHANNELS
-) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.uint8]]:
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
     """The host's images and labels with lesions of the donor in them.
 
     Parameters
@@ -131,7 +132,8 @@ def transplant(
 
     Returns
     -------
-    Channel name to (i, j, k) values, and internal labels, both on the grid of the host's reference channel.
+    Channel name to (i, j, k) values of the host's type, and internal labels, both on the grid of the host's reference
+    channel.
     """
     assert donor.case.label is not None
     assert host.case.label is not None
@@ -149,7 +151,11 @@ def transplant(
         gain, offset = _match(_tissue(donor, channel), _tissue(host, channel))
         own = resample(np.asarray(ours.data, np.float32), ours.grid, grid)
         graft = resample(np.asarray(theirs.data, np.float32), theirs.grid.moved(carry), grid) * gain + offset
-        images[channel] = np.asarray(own * (1 - share) + graft * share, np.float32)
+        mixed = own * (1 - share) + graft * share
+        if np.issubdtype(ours.data.dtype, np.integer):
+            limits = np.iinfo(ours.data.dtype)
+            mixed = np.clip(np.rint(mixed), limits.min, limits.max)
+        images[channel] = mixed.astype(ours.data.dtype)
     return images, labels
 
 

@@ -14,8 +14,8 @@ from ..grid import Grid
 from ..preprocess.template import load_template, read_template_file
 from .fields import Array, sheets, smooth_noise
 
-# What a deformed brain takes up in the world, mm: the template's brain and room for larger ones.
-_FIRST_MM, _LAST_MM = (-80.0, -120.0, -76.0), (80.0, 86.0, 92.0)
+# What a deformed brain takes up in the world, mm.
+_FIRST_MM, _LAST_MM = (-84.0, -120.0, -80.0), (84.0, 90.0, 94.0)
 # Middle of the lateral ventricles in MNI space, and how far from it they are widened or narrowed, mm.
 _VENTRICLES_MM, _VENTRICLES_REACH_MM = np.array([0.0, -15.0, 12.0]), np.array([24.0, 42.0, 24.0])
 _GM_WM_LEVELS = 31.0
@@ -137,7 +137,8 @@ def _deform(random: np.random.Generator, grid: Grid, atrophy: float, push: Warp 
         one[a, a] = one[b, b] = np.cos(angle)
         one[a, b], one[b, a] = -np.sin(angle), np.sin(angle)
         turn = turn @ one
-    size = random.uniform(0.93, 1.07) * random.uniform(0.95, 1.05, 3)
+    # The template's brain, 1.9 l, is larger than most.
+    size = random.uniform(0.86, 1.0) * random.uniform(0.95, 1.05, 3)
     shear = np.eye(3) + np.triu(random.uniform(-0.03, 0.03, (3, 3)), 1)
     matrix = np.linalg.inv(turn @ shear @ np.diag(size))
     middle = np.array([0.0, -18.0, 8.0])

@@ -56,6 +56,7 @@ def imperfect_mask(random: np.random.Generator, anatomy: Anatomy) -> NDArray[np.
         random, anatomy.grid.shape, 22 / spacing
     )
     mask = anatomy.inside > 0.5 - error
+    mask[[0, -1]] = mask[:, [0, -1]] = mask[:, :, [0, -1]] = False
     found, count = ndimage.label(mask)
     if count > 1:
         mask = found == 1 + int(np.argmax(np.bincount(found.ravel())[1:]))
