@@ -335,7 +335,7 @@ def transplant(
 @app.command(epilog="Example: transferseg demo --out demo")
 @takes(Reporting, "reporting", _REPORT_PANEL)
 def demo(out: Out = Path("demo"), *, reporting: Reporting) -> None:
-    """The whole story in minutes, on phantom patients it makes itself."""
+    """The whole story in minutes, on simulated patients it makes itself."""
     with session(reporting) as (on_event, cancel):
         from .demo import run_demo
 
@@ -345,7 +345,9 @@ def demo(out: Out = Path("demo"), *, reporting: Reporting) -> None:
 
 
 models = typer.Typer(
-    no_args_is_help=True, help="Models: list, show, install, export, verify, rename, remove.", rich_markup_mode="rich"
+    no_args_is_help=True,
+    help="Models: list, show, install, export, describe, verify, rename, remove.",
+    rich_markup_mode="rich",
 )
 app.add_typer(models, name="models")
 
@@ -405,6 +407,23 @@ def export(
             print(export_onnx(load_model(model), out))
         else:
             print(export_model(model, out))
+
+
+@models.command(epilog="Example: transferseg models describe runs/first --about about.json --out my-glioma.zip")
+def describe(
+    model: Source,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder or FILE.zip for the described copy.")],
+    about: Annotated[
+        str, typer.Option(help="JSON file: title, description, intended_use, limitations, licence, version, citations.")
+    ] = "",
+    scores: Annotated[str, typer.Option(help="metrics.csv of cases the model was tested on.")] = "",
+    data: Annotated[str, typer.Option(help="What those cases are, in a word.")] = "held-out",
+) -> None:
+    """Write a copy whose card says more: text for people, and scores measured elsewhere."""
+    with session(Reporting()):
+        from .describe import describe_model
+
+        print(describe_model(model, out, about or None, {data: scores} if scores else None))
 
 
 @models.command(epilog="Example: transferseg models verify colleague.zip")

@@ -73,7 +73,7 @@ def run_demo(out: str | Path, on_event: OnEvent = ignore, cancel: CancelToken | 
             raise Cancelled()
         return run
 
-    common: dict[str, Any] = {"cache": out / "cache", "cancel": cancel}
+    common: dict[str, Any] = {"cache": out / "cache", "cancel": cancel, "spacing": _SPACING_MM}
     runs = {
         strategy: finished(
             fine_tune(

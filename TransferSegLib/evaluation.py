@@ -33,6 +33,7 @@ __all__ = [
     "case_rows",
     "evaluate",
     "pair_labels",
+    "read_metrics",
     "summarise",
     "write_metrics",
     "write_summary",
@@ -215,6 +216,28 @@ def write_metrics(rows: Sequence[Row], path: str | Path) -> Path:
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.values))
     lines = [[row.case, row.region, *(row.values.get(metric, math.nan) for metric in metrics)] for row in rows]
     return _write_csv(path, ["case", "region", *metrics], lines)
+
+
+def read_metrics(path: str | Path) -> list[Row]:
+    """The inverse of :func:`write_metrics`.
+
+    Raises
+    ------
+    InputError : the file is missing or is no such table.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as handle:
+            lines = list(csv.DictReader(handle))
+        return [
+            Row(
+                line.pop("case"),
+                line.pop("region"),
+                {metric: float(text) if text else math.nan for metric, text in line.items()},
+            )
+            for line in lines
+        ]
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path} is no table of metrics: {error!r}.", "Give a metrics.csv of evaluate.") from error
 
 
 def write_summary(summaries: Sequence[Summary], path: str | Path) -> Path:

@@ -53,7 +53,7 @@ class RunRecord:
 
     def model(self, held_out: Evaluation | None = None) -> Model:
         """The model of the best epoch, its card with the scores on validation and on held-out cases."""
-        scores = self._validation_scores() + (_held_out_scores(held_out) if held_out else [])
+        scores = self._validation_scores() + (card_scores(held_out, "held-out") if held_out else [])
         return new_model({**self._card(), "metrics": scores}, self.training.weights)
 
     def summary(self, path: Path, held_out: Evaluation | None) -> dict[str, Any]:
@@ -124,10 +124,11 @@ class RunRecord:
         return scores
 
 
-def _held_out_scores(evaluation: Evaluation) -> list[dict[str, Any]]:
+def card_scores(evaluation: Evaluation, data: str) -> list[dict[str, Any]]:
+    """The scores of ``evaluation`` that stand on a card, measured on ``data``, for instance ``"held-out"``."""
     return [
         _score(
-            "held-out",
+            data,
             item.n,
             item.region,
             item.metric,

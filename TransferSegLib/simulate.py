@@ -26,7 +26,7 @@ from .labels import GLIOMA, LESION, LabelScheme
 from .parallel import count_jobs, spread
 from .resample import resample, resample_labels
 from .simulation.anatomy import brain_grid, draw_anatomy
-from .simulation.lesions import draw_lesions
+from .simulation.lesions import draw_lesions, patients_left
 from .simulation.scanner import imperfect_mask, materials_of, take_images
 from .simulation.tumour import draw_tumour, grow_tumour
 
@@ -132,6 +132,9 @@ def simulate_dataset(
     steps = _check(disease, spacing)
     if cases < 1:
         raise InputError(f"--cases cannot be {cases}.", "Give at least 1.")
+    if seed < 0:
+        raise InputError(f"--seed cannot be {seed}.", "Give 0 or more.")
+    patients_left(without)
     out = Path(out)
     _claim(out, {"disease": disease, "seed": seed, "spacing_mm": steps, "without": sorted(without)})
     write = partial(_write, disease=disease, out=out, seed=seed, spacing=tuple(steps), without=tuple(without))

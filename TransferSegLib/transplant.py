@@ -38,6 +38,7 @@ _TURN_DEGREES, _SHIFT_MM = 6.0, 4.0
 _EVERYWHERE = np.ones((3, 3, 3), bool)
 
 Matrix = NDArray[np.float64]
+_Key = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -85,19 +86,22 @@ def transplant_dataset(
     out, cancel = Path(out), cancel or CancelToken()
     if cases < 1:
         raise InputError(f"--cases cannot be {cases}.", "Give at least 1.")
+    if seed < 0:
+        raise InputError(f"--seed cannot be {seed}.", "Give 0 or more.")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(f"{out} is not an empty folder.", "Choose another --out, or delete it.")
     giving, taking = (_dataset(each, channels) for each in (donors, hosts if hosts is not None else donors))
     scheme = choose_scheme(labels, giving.scheme, [case.label for case in giving if case.label])
     grafts = plan_grafts(giving.cases, taking.cases, cases, seed)
-    everyone = list({id(case): case for graft in grafts for case in (graft.donor, graft.host)}.values())
-    matrices: dict[int, Matrix] = {}
+    everyone = {_key(case): case for graft in grafts for case in (graft.donor, graft.host)}
     place = partial(_to_template, channels=tuple(channels), scheme=scheme)
-    for number, found in spread(place, everyone, "register", count_jobs(len(everyone), jobs), on_event, cancel):
+    count = count_jobs(len(everyone), jobs)
+    matrices: dict[_Key, Matrix] = {}
+    for number, found in spread(place, list(everyone.values()), "register", count, on_event, cancel):
         if isinstance(found, Exception):
             raise found
-        matrices[id(everyone[number])] = found
-    items = [(graft, matrices[id(graft.donor)], matrices[id(graft.host)]) for graft in grafts]
+        matrices[list(everyone)[number]] = found
+    items = [(graft, matrices[_key(graft.donor)], matrices[_key(graft.host)]) for graft in grafts]
     write = partial(_write, out=out, channels=tuple(channels), scheme=scheme)
     for _, made in spread(write, items, "transplant", count_jobs(cases, jobs), on_event, cancel):
         if isinstance(made, Exception):
@@ -185,7 +189,8 @@ def _carve(
         chosen[1 + int(random.integers(count))] = True
     distance = ndimage.distance_transform_edt(~chosen[found], sampling=grid.spacing)
     soft = np.clip((random.uniform(*_MARGIN_MM) - distance) / _FEATHER_MM + 0.5, 0, 1)
-    return np.where(brain, soft, 0).astype(np.float32), label
+    # Voxels at the brain's surface are interpolated with what is around it.
+    return np.where(ndimage.binary_erosion(brain), soft, 0).astype(np.float32), label
 
 
 def _tissue(placed: Placed, channel: str) -> NDArray[np.float32]:
@@ -202,6 +207,11 @@ def _match(source: NDArray[np.float32], target: NDArray[np.float32]) -> tuple[fl
     wanted_low, wanted_middle, wanted_high = np.percentile(target, (25, 50, 75))
     gain = float((wanted_high - wanted_low) / max(high - low, 1e-6))
     return gain, float(wanted_middle - gain * middle)
+
+
+def _key(case: CaseFiles) -> _Key:
+    """Tells cases apart: the same one can be found twice, among the donors and among the hosts."""
+    return tuple(sorted((name, str(path)) for name, path in case.channels.items()))
 
 
 def _dataset(given: str | Path | Dataset, channels: Sequence[str]) -> Dataset:

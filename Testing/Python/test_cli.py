@@ -18,7 +18,7 @@ import pytest
 from brains import write_case, write_dataset
 from command import TINY, TORCH, Done, error, private_folders, run, start
 
-from TransferSegLib import announcement
+from TransferSegLib import announcement, registry
 from TransferSegLib.model import load_model, verify_model
 from TransferSegLib.registry import list_models
 from TransferSegLib.strategies import STRATEGIES
@@ -175,7 +175,10 @@ class TestTheStory:
         assert given.code == 0
         assert read_volume(out / "Brats18_anna" / "t1.nii.gz").grid.spacing == pytest.approx((8, 8, 8), abs=0.5)
 
-    def test_a_model_goes_from_hand_to_hand(self, world: World, tmp_path: Path) -> None:
+    def test_a_model_goes_from_hand_to_hand(
+        self, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(registry, "SHIPPED_FOLDER", tmp_path / "none")
         assert run("models", "list").out.startswith("No models yet.")
         done = run("models", "install", world.tuned, "--name", "first")
         assert (done.code, done.out.split(" in ")[0]) == (0, "Installed first")

@@ -15,7 +15,9 @@ import pytest
 from brains import write_dataset
 from command import TINY, TORCH, error, private_folders, run
 
-from TransferSegLib import cli
+from TransferSegLib import cli, registry
+
+SHIPPED = sorted(path.name for path in registry.SHIPPED_FOLDER.iterdir() if (path / "model.json").exists())
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -207,8 +209,8 @@ class TestBadUsage:
             (("--strategy", "all"), "The strategy 'all' needs a source model.", "Give one with --source."),
             (
                 ("--source", "nothing-like-it"),
-                "There is no model 'nothing-like-it': none is installed.",
-                "Install one, or give a folder or a .zip.",
+                "There is no model 'nothing-like-it'.",
+                f"There are: {', '.join(SHIPPED)}; or give a folder or a .zip.",
             ),
             (
                 ("--normalise", "loud", "--strategy", "scratch"),

@@ -1,4 +1,4 @@
-"""The demo: phantom patients, a source model, each strategy, the table and the picture; all in one new folder."""
+"""The demo: simulated patients, the shipped model, each strategy, the table and the picture; all in one new folder."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from TransferSegLib.volume import read_volume
 torch.set_num_threads(1)
 
 STRATEGIES = ["scratch", "last-three", "decoder", "all"]
-HELD_OUT = ["glioma-phantom-003", "glioma-phantom-004"]
+HELD_OUT = ["glioma-sim-7-0003", "glioma-sim-7-0004"]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny() -> Iterator[None]:
-    """Few phantoms, few epochs, large voxels."""
+    """Few patients, few epochs, large voxels."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "_RECIPE", replace(demo._RECIPE, epochs=2, class_weight_decay=0.0))
-        patch.setattr(demo, "_LESIONS", 2)
-        patch.setattr(demo, "_TUMOURS", 5)
+        patch.setattr(demo, "_PATIENTS", 5)
+        patch.setattr(demo, "_VALIDATION", ("glioma-sim-7-0002",))
         patch.setattr(demo, "_HELD_OUT", tuple(HELD_OUT))
-        patch.setattr(demo, "SPACING_MM", 10.0)
+        patch.setattr(demo, "_SPACING_MM", 6.0)
         yield
 
 
@@ -51,7 +51,7 @@ def test_the_table_has_a_row_for_each_strategy_and_the_dice_of_each_region(done:
     assert all(0 <= float(cell) <= 1 for row in table[1:] for cell in row[1:])
 
 
-def test_each_number_is_the_mean_over_the_held_out_phantoms(done: Done) -> None:
+def test_each_number_is_the_mean_over_the_held_out_patients(done: Done) -> None:
     out, table, _ = done
     for strategy, *cells in table[1:]:
         card = load_model(out / strategy).card
@@ -61,18 +61,17 @@ def test_each_number_is_the_mean_over_the_held_out_phantoms(done: Done) -> None:
 
 def test_the_folder_holds_data_models_results_and_the_picture(done: Done) -> None:
     out, _, _ = done
-    assert sorted(item.name for item in out.iterdir()) == sorted(["cache", "data", "source", "demo.png", *STRATEGIES])
-    assert len(list((out / "data" / "ms").iterdir())) == 2
-    assert len(list((out / "data" / "glioma").glob("*GG/*"))) == 5
+    assert sorted(item.name for item in out.iterdir()) == sorted(["cache", "data", "demo.png", *STRATEGIES])
+    assert len(list((out / "data").glob("*GG/*"))) == 5
     assert (out / "demo.png").read_bytes().startswith(b"\x89PNG")
     for strategy in STRATEGIES:
         for case in HELD_OUT:
-            assert read_volume(out / strategy / "held-out" / f"{case}.nii.gz").grid.shape == (56, 68, 56)
+            assert read_volume(out / strategy / "held-out" / f"{case}.nii.gz").grid.spacing == (6, 6, 6)
 
 
-def test_every_strategy_but_the_baseline_starts_from_the_lesion_model(done: Done) -> None:
+def test_every_strategy_but_the_baseline_starts_from_the_shipped_lesion_model(done: Done) -> None:
     out, _, _ = done
-    source = load_model(out / "source")
+    source = load_model("ms-lesion-fast")
     assert source.scheme.name == "lesion"
     for strategy in STRATEGIES:
         training = load_model(out / strategy).card.training
@@ -80,16 +79,16 @@ def test_every_strategy_but_the_baseline_starts_from_the_lesion_model(done: Done
         assert training.parent_sha256 == (None if strategy == "scratch" else source.sha256)
 
 
-def test_it_says_that_the_numbers_mean_nothing_for_people(done: Done) -> None:
+def test_it_says_that_the_numbers_say_nothing_about_real_patients(done: Done) -> None:
     _, _, events = done
     assert isinstance(events[0], Message)
-    assert "mean nothing for people" in events[0].text
+    assert "say nothing about real patients" in events[0].text
 
 
 def test_each_training_has_a_bar_of_its_own_that_comes_to_its_end(done: Done) -> None:
     _, _, events = done
     bars: dict[str, Progress] = {event.stage: event for event in events if isinstance(event, Progress)}
-    assert list(bars) == ["pre-train", *STRATEGIES]
+    assert list(bars) == ["simulate", *STRATEGIES]
     assert all(event.step == event.of for event in bars.values())
 
 
@@ -127,9 +126,9 @@ def test_without_matplotlib_there_is_a_warning_and_all_the_rest(
     assert not (tmp_path / "out" / "demo.png").exists()
 
 
-@pytest.mark.parametrize(("stage", "folder"), [("pre-train", "source"), ("last-three", "last-three")])
+@pytest.mark.parametrize(("stage", "folder"), [("simulate", None), ("last-three", "last-three")])
 def test_when_cancelled_it_stops_and_keeps_what_is_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, folder: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, folder: str | None
 ) -> None:
     monkeypatch.setattr(demo, "_STRATEGIES", ("last-three",))
     cancel = CancelToken()
@@ -141,5 +140,6 @@ def test_when_cancelled_it_stops_and_keeps_what_is_done(
 
     with pytest.raises(Cancelled):
         run_demo(tmp_path / "out", stop, cancel)
-    assert load_model(tmp_path / "out" / folder).card.training.hyperparameters["best_epoch"] == 1
+    if folder is not None:
+        assert load_model(tmp_path / "out" / folder).card.training.hyperparameters["best_epoch"] == 1
     assert not (tmp_path / "out" / "demo.png").exists()

@@ -34,6 +34,19 @@ def bank_patients() -> tuple[int, ...]:
     return tuple(bit + 1 for bit in range(31) if used >> bit & 1)
 
 
+def patients_left(without: Sequence[int]) -> list[int]:
+    """Patients of the bank but for ``without``.
+
+    Raises
+    ------
+    InputError : none is left.
+    """
+    patients = [number for number in bank_patients() if number not in without]
+    if not patients:
+        raise InputError("No patient of the lesion bank is left.", "Leave fewer of them out.")
+    return patients
+
+
 def draw_lesions(random: np.random.Generator, anatomy: Anatomy, without: Sequence[int] = ()) -> Findings:
     """Lesions of one patient of the bank, or of two: some left out, moved, mirrored, grown, bent; labels of ``LESION``.
 
@@ -45,9 +58,7 @@ def draw_lesions(random: np.random.Generator, anatomy: Anatomy, without: Sequenc
     ------
     InputError : no patient is left.
     """
-    patients = [number for number in bank_patients() if number not in without]
-    if not patients:
-        raise InputError("No patient of the lesion bank is left.", "Leave fewer of them out.")
+    patients = patients_left(without)
     bits, bank = _bank()
     numbers, strength = _compose(random, bits, patients)
     spacing = float(np.mean(anatomy.grid.spacing))

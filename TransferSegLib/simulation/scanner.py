@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,9 @@ def materials_of(random: np.random.Generator, anatomy: Anatomy, findings: Findin
     vessels = np.clip(lines * 1.4 - 0.3, 0, 1) * shallow * random.uniform(0.2, 1.0)
     rim = np.clip((0.5 - anatomy.inside) / 0.15, 0, 1)
     layers = [*findings.materials, Material("vessel", vessels), Material("rim", rim)]
-    taken = np.minimum(sum((layer.share for layer in layers), np.zeros(shape, np.float32)), 1)
+    total = sum((layer.share for layer in layers), np.zeros(shape, np.float32))
+    layers = [Material(each.look, np.asarray(each.share / np.maximum(total, 1), np.float32)) for each in layers]
+    taken = np.minimum(total, 1)
     healthy = [
         Material(look, share * (1 - taken))
         for look, share in (("csf", anatomy.csf), ("gm", anatomy.gm), ("wm", anatomy.wm))
@@ -80,14 +83,29 @@ def _acquire(random: np.random.Generator, image: Array, mask: NDArray[np.bool_],
 def _slices(random: np.random.Generator, image: Array, axis: int, thickness: float, noise: float) -> Array:
     """Slices of ``thickness`` voxels along ``axis``, noisy, and linear interpolation between them."""
     side = image.shape[axis]
-    centres = np.arange(random.uniform(0, thickness), side, thickness)
-    blurred = ndimage.uniform_filter1d(image, max(1, round(thickness)), axis)
-    taken = _noisy(random, np.take(blurred, np.minimum(np.rint(centres).astype(int), side - 1), axis), noise)
-    at = np.clip(np.interp(np.arange(side), centres, np.arange(len(centres))), 0, len(centres) - 1)
-    low = np.minimum(np.floor(at).astype(int), max(len(centres) - 2, 0))
-    share = (at - low).astype(np.float32).reshape([-1 if other == axis else 1 for other in range(3)])
-    high = np.minimum(low + 1, len(centres) - 1)
-    return np.asarray(np.take(taken, low, axis) * (1 - share) + np.take(taken, high, axis) * share, np.float32)
+    # A slice is the mean over its thickness, as far as the image reaches: a difference of the running sum.
+    middles = np.arange(random.uniform(0, thickness), side, thickness)
+    first, last = (np.clip(middles + half, 0, side) for half in (-thickness / 2, thickness / 2))
+    sums = np.cumsum(image, axis, dtype=np.float64)
+    sums = np.concatenate([np.zeros_like(np.take(sums, [0], axis)), sums], axis)
+    means = (_between(sums, last, axis) - _between(sums, first, axis)) / _along(last - first, axis)
+    taken = _noisy(random, means.astype(np.float32), noise)
+    at = np.interp(np.arange(side) + 0.5, (first + last) / 2, np.arange(len(middles)))
+    return _between(taken, at, axis).astype(np.float32)
+
+
+def _between(values: NDArray[Any], at: NDArray[np.float64], axis: int) -> NDArray[Any]:
+    """Linear interpolation of ``values`` along ``axis`` at the indices ``at``, none of which lies outside."""
+    low = np.minimum(np.floor(at).astype(int), max(values.shape[axis] - 2, 0))
+    high = np.minimum(low + 1, values.shape[axis] - 1)
+    share = _along(at - low, axis).astype(values.dtype)
+    result: NDArray[Any] = np.take(values, low, axis) * (1 - share) + np.take(values, high, axis) * share
+    return result
+
+
+def _along(values: NDArray[Any], axis: int) -> NDArray[Any]:
+    """One number for each index of ``axis``, to reckon with arrays (i, j, k)."""
+    return values.reshape([-1 if other == axis else 1 for other in range(3)])
 
 
 def _noisy(random: np.random.Generator, image: Array, level: float) -> Array:
