@@ -72,7 +72,7 @@ def _model(spacing: float, weights: dict[str, dict[tuple[int, ...], float]]) -> 
     import torch
 
     from TransferSegLib.card import INTENDED_USE, LIMITATIONS, hashed_cases
-    from TransferSegLib.case import CHANNELS
+    from TransferSegLib.case_files import CHANNELS
     from TransferSegLib.labels import GLIOMA
     from TransferSegLib.model import new_model
     from TransferSegLib.network import UNet

@@ -13,7 +13,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .case import CaseFiles, load_case
+    from .case import load_case
+    from .case_files import CaseFiles
     from .datasets import Dataset, find_cases
     from .errors import TransferSegError
     from .evaluation import evaluate
@@ -32,7 +33,7 @@ __version__ = "0.1.0"
 
 # Public name to the module it lives in.
 _MODULES = {
-    "CaseFiles": "case",
+    "CaseFiles": "case_files",
     "load_case": "case",
     "Dataset": "datasets",
     "find_cases": "datasets",

@@ -11,6 +11,7 @@ import torch
 
 from .device import autocast, channels_last, choose_device, choose_precision, memory_errors, to_input
 from .errors import ResourceError
+from .events import Message, Planned
 from .losses import soft_dice_loss
 from .memory import BASE_BYTES, available_bytes, training_bytes
 from .network import UNet
@@ -21,23 +22,44 @@ from .transfer import TensorOrigin, describe
 
 
 def announce(
-    plan: Plan,
-    network: UNet,
-    origins: Sequence[TensorOrigin],
-    training: Sequence[Prepared],
-    validation: Sequence[Prepared],
-) -> str:
-    """What will happen, before it does: roles, layers, memory and time.
+    plan: Plan, network: UNet, origins: Sequence[TensorOrigin], training: Sequence[Prepared]
+) -> tuple[Message, Planned]:
+    """What will happen, before it does, for people and in numbers: roles, layers, memory and time.
 
     Raises
     ------
     ResourceError : the memory will not do.
     """
+    sides = _largest(plan, network, training)
+    told = _estimate(plan, network, sides)
+    grid = "each image its own"
+    if told.spacing_mm is not None:
+        grid = " x ".join(f"{side:g}" for side in told.spacing_mm) + " mm"
+    lines = (
+        f"Strategy '{told.strategy}': {plan.strategy.explanation}",
+        describe(network, origins),
+        f"Cases: {told.cases['training']} to train, {told.cases['validation']} to choose the best epoch, "
+        f"{told.cases['held_out']} held out.",
+        f"Channels: {', '.join(plan.channels)}. Classes: {', '.join(plan.scheme.names)}. "
+        f"Grid: {grid}, up to {' x '.join(map(str, sides))} voxels.",
+        f"Device: {told.device}, {told.precision}. Memory: about {told.memory_gb:.1f} GB. "
+        f"Time: about {_duration(told.seconds)} for {told.epochs} epochs.",
+    )
+    return Message("plan", "\n".join(lines)), told
+
+
+def _largest(plan: Plan, network: UNet, training: Sequence[Prepared]) -> tuple[int, ...]:
+    """The sides of the largest image that a training step sees."""
+    patch = plan.recipe.patch
+    shape = (patch,) * 3 if patch else max((case.brain.shape for case in training), key=np.prod)
+    return tuple(-(-side // network.multiple) * network.multiple for side in shape)
+
+
+def _estimate(plan: Plan, network: UNet, sides: tuple[int, ...]) -> Planned:
     recipe, roles = plan.recipe, plan.roles
+    cases = {"training": len(roles.training), "validation": len(roles.validation), "held_out": len(roles.held_out)}
     device = choose_device(recipe.device)
     precision = choose_precision(recipe.precision, device)
-    shape = (recipe.patch,) * 3 if recipe.patch else max((case.brain.shape for case in training), key=np.prod)
-    sides = tuple(-(-side // network.multiple) * network.multiple for side in shape)
     name = str(precision).removeprefix("torch.")
     needed = training_bytes(int(np.prod(sides)), name, network.base_filters) + BASE_BYTES
     if device.type == "cpu" and needed > available_bytes():
@@ -46,21 +68,19 @@ def announce(
             OUT_OF_MEMORY,
         )
     step_s, forward_s = _trial_step(network, sides, device, precision)
-    steps = len(training) * recipe.patches_per_case * recipe.epochs
-    seconds = steps * step_s + recipe.epochs * len(validation) * forward_s
-    spacing = plan.pipeline.spacing_mm
-    grid = "each image its own" if spacing is None else " x ".join(f"{side:g}" for side in spacing) + " mm"
-    return "\n".join(
-        (
-            f"Strategy '{plan.strategy.name}': {plan.strategy.explanation}",
-            describe(network, origins),
-            f"Cases: {len(roles.training)} to train, {len(roles.validation)} to choose the best epoch, "
-            f"{len(roles.held_out)} held out.",
-            f"Channels: {', '.join(plan.channels)}. Classes: {', '.join(plan.scheme.names)}. "
-            f"Grid: {grid}, up to {' x '.join(map(str, sides))} voxels.",
-            f"Device: {device}, {name}. Memory: about {needed / 2**30:.1f} GB. "
-            f"Time: about {_duration(seconds)} for {recipe.epochs} epochs.",
-        )
+    steps, passes = cases["training"] * recipe.patches_per_case, cases["validation"]
+    parameters = list(network.parameters())
+    return Planned(
+        plan.strategy.name,
+        cases,
+        sum(parameter.numel() for parameter in parameters),
+        sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        round(needed / 2**30, 3),
+        round(recipe.epochs * (steps * step_s + passes * forward_s), 1),
+        str(device),
+        name,
+        plan.pipeline.spacing_mm,
+        recipe.epochs,
     )
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError, ModelError
+from .errors import InputError, ModelError, needs
 from .files import atomic_path, os_errors
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def read_bundle(path: str | Path) -> Bundle:
     Raises
     ------
     ModelError : something is missing, damaged, too new, too large or not what the card says.
+    DependencyError : a package to read it is not installed.
     """
     from .card import Card
 
@@ -130,7 +131,8 @@ def serialize_weights(weights: Weights) -> bytes:
     ------
     ModelError : a tensor is not float32 or int64, or not finite.
     """
-    from safetensors.numpy import save
+    with needs("safetensors"):
+        from safetensors.numpy import save
 
     # The format holds dense C-ordered arrays, and safetensors does not look: a transposed one would be scrambled.
     arrays = {name: np.array(array, order="C") for name, array in weights.items()}
@@ -145,8 +147,9 @@ def parse_weights(data: bytes, expected_sha256: str) -> dict[str, NDArray[Any]]:
     ------
     ModelError : the bytes are a pickle, do not match the card, are no safetensors, or hold unfit values.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+    with needs("safetensors"):
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
 
     # torch.save since version 1.6, and before. The ninth byte of every safetensors file opens its header.
     if data[:2] in (b"PK", b"\x80\x02") and data[8:9] != b"{":

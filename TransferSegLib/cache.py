@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from .case import CaseFiles, load_case
+from .case import load_case
+from .case_files import CaseFiles
 from .errors import InputError
 from .events import CancelToken, OnEvent, ignore
 from .files import atomic_path, os_errors

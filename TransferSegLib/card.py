@@ -12,8 +12,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ValidationError, model_validator
-
 from .card_parts import (
     PATTERNS_IN_WORDS,
     Cases,
@@ -32,8 +30,11 @@ from .card_parts import (
     case_hash,
     hashed_cases,
 )
-from .errors import ModelError
+from .errors import ModelError, needs
 from .labels import LabelScheme
+
+with needs("pydantic"):
+    from pydantic import BaseModel, ValidationError, model_validator
 
 __all__ = ["Card", "Cases", "Labels", "Network", "Score", "Training", "card_schema", "case_hash", "hashed_cases"]
 

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
-
-from .errors import InputError
+from .errors import InputError, needs
 from .labels import LabelScheme
+
+with needs("pydantic"):
+    from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
 
 def _check_date(value: str) -> str:

@@ -7,21 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .errors import InputError
-from .options import split_names, takes
+from .options import numbers, share_or_names, split_names, takes
 from .preparation import BRAIN_METHODS, Preparation
 from .recipe import Recipe
 from .strategies import STRATEGIES
 from .terminal import Reporting, print_table, session
 
 if TYPE_CHECKING:
-    from .case import CaseFiles
-
-N = TypeVar("N", int, float)
+    from .case_files import CaseFiles
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,6 +58,9 @@ HeldOut = Annotated[str, typer.Option(help="Cases to test on in the end: a share
 Name = Annotated[str, typer.Option(help="Name of the model. Default: that of the output folder.")]
 Cache = Annotated[str, typer.Option(help="Folder for prepared cases. Default: the user's cache folder.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")]
+Preview = Annotated[
+    str, typer.Option(help="Label map of the first validation case, rewritten whenever the model got better.")
+]
 Licence = Annotated[str, typer.Option(help="Licence of the model, for its card.")]
 
 
@@ -87,6 +87,7 @@ def finetune(
     cache: Cache = "",
     jobs: Jobs = 0,
     resume: Resume = False,
+    preview: Preview = "",
     licence: Licence = "not stated (ask the maker)",
 ) -> None:
     """Adapt a model to annotated cases, and test it on held-out ones."""
@@ -102,11 +103,12 @@ def finetune(
         channels=split_names(channels) or None,
         jobs=jobs,
         statistics=statistics or None,
-        validation=_share_or_names(validation),
-        held_out=_share_or_names(held_out),
+        validation=share_or_names(validation),
+        held_out=share_or_names(held_out),
         name=name or None,
         cache=cache or None,
         resume=resume,
+        preview=preview or None,
         licence=licence,
     )
 
@@ -130,6 +132,7 @@ def pretrain(
     cache: Cache = "",
     jobs: Jobs = 0,
     resume: Resume = False,
+    preview: Preview = "",
     licence: Licence = "not stated (ask the maker)",
 ) -> None:
     """Train a source model from random weights."""
@@ -144,11 +147,12 @@ def pretrain(
         channels=split_names(channels) or None,
         jobs=jobs,
         statistics=statistics or None,
-        validation=_share_or_names(validation),
-        held_out=_share_or_names(held_out),
+        validation=share_or_names(validation),
+        held_out=share_or_names(held_out),
         name=name or None,
         cache=cache or None,
         resume=resume,
+        preview=preview or None,
         licence=licence,
     )
 
@@ -294,10 +298,21 @@ def simulate(
         from .events import Result
         from .simulate import simulate_dataset
 
-        steps = _numbers(spacing, float, "--spacing")
-        left_out = _numbers(without, int, "--without")
+        steps = numbers(spacing, float, "--spacing")
+        left_out = numbers(without, int, "--without")
         folder = simulate_dataset(disease, out, cases, seed, steps, left_out, jobs, on_event, cancel)
         on_event(Result({"patients": cases, "folder": folder}))
+
+
+@app.command(epilog="Example: transferseg sample --out trial")
+@takes(Reporting, "reporting", _REPORT_PANEL)
+def sample(out: Out, reporting: Reporting) -> None:
+    """Make one small simulated patient with a glioma, always the same, to try things on."""
+    with session(reporting) as (on_event, _):
+        from .events import Result
+        from .simulate import write_sample_case
+
+        on_event(Result({"folder": write_sample_case(out)}))
 
 
 @app.command(epilog="Example: transferseg transplant ms_cases --into simulated --cases 40 --out transplanted")
@@ -315,7 +330,7 @@ def transplant(
 ) -> None:
     """Put annotated lesions of one patient into the brain of another: more training cases out of few."""
     with session(reporting) as (on_event, cancel):
-        from .case import CHANNELS
+        from .case_files import CHANNELS
         from .transplant import transplant_dataset
 
         transplant_dataset(
@@ -427,13 +442,20 @@ def describe(
 
 
 @models.command(epilog="Example: transferseg models verify colleague.zip")
-def verify(model: Source) -> None:
+@takes(Reporting, "reporting", _REPORT_PANEL)
+def verify(model: Source, reporting: Reporting) -> None:
     """Check a model: its card, its hash, its tensors."""
-    with session(Reporting()):
+    with session(reporting) as (on_event, _):
+        from .events import Message
         from .model import verify_model
         from .registry import find_model
 
-        for line in verify_model(find_model(model)):
+        passed = verify_model(find_model(model))
+        if reporting.events:
+            for line in passed:
+                on_event(Message("verify", line))
+    if not reporting.events:
+        for line in passed:
             print(f"ok  {line}")
 
 
@@ -478,23 +500,7 @@ def _train(
         raise typer.Exit(3)
 
 
-def _numbers(text: str, kind: type[N], option: str) -> list[N]:
-    try:
-        return [kind(part) for part in split_names(text)]
-    except ValueError:
-        raise InputError(f"{option} cannot be '{text}'.", "Give numbers, comma-separated.") from None
-
-
 def _cases(texts: Sequence[str], channels: Sequence[str]) -> list[CaseFiles]:
     from .datasets import parse_case
 
     return [case for text in texts for case in parse_case(text, channels).cases]
-
-
-def _share_or_names(text: str) -> float | tuple[str, ...]:
-    """A number below 1 is a share; all else are names, which may look like numbers: ``001``."""
-    try:
-        share = float(text)
-    except ValueError:
-        return split_names(text)
-    return share if abs(share) < 1 else split_names(text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .case import CHANNELS, CaseFiles
+from .case_files import CHANNELS, CaseFiles
 from .errors import InputError
 from .files import atomic_path
+from .formats import ending, stem
 from .grid import Grid
 from .labels import GLIOMA, LabelScheme
 from .naming import (
@@ -30,13 +33,15 @@ from .naming import (
 )
 from .naming import guess_channel as guess_channel
 from .nnunet import read_nnunet_info
-from .tables import read_table
-from .volume import Volume, ending, stem, write_volume
+from .tables import Row, read_table
+from .volume import Volume, write_volume
 
 # The files of a case by channel, and its label map and its brain mask under these keys.
 Found = dict[str, Path]
 _LABEL, _BRAIN = "label", "brain"
 _NO_CHANNELS = {_LABEL, _BRAIN}
+_TABLES = (".csv", ".tsv", ".txt")
+_OTHER_COLUMNS = ("case", "group", "patient")  # of a manifest
 
 # How deep below the dataset's folder a case folder may lie: BraTS has HGG/CASE inside one or two unpacked folders.
 _DEPTH = 4
@@ -327,12 +332,12 @@ def _read_groups(path: Path) -> dict[str, str]:
 
 
 def _read_manifest(path: Path) -> Dataset:
-    if path.suffix.lower() not in (".csv", ".tsv", ".txt"):
+    if path.suffix.lower() not in _TABLES:
         raise InputError(
             f"{path} is neither a folder nor a manifest CSV.", "Give single images as t1=FILE,t1c=FILE and so on."
         )
     columns, rows = read_table(path)
-    channels = [column for column in columns if column and column not in ("case", *_NO_CHANNELS, "group", "patient")]
+    channels = [column for column in columns if column and column not in (*_NO_CHANNELS, *_OTHER_COLUMNS)]
     if "case" not in columns or not channels:
         missing = "for a channel" if "case" in columns else "'case'"
         raise InputError(f"{path} has no column {missing}.", f"The first row names the columns: {_COLUMNS}.")
@@ -354,6 +359,64 @@ def _read_manifest(path: Path) -> Dataset:
             raise InputError(f"{where} has no image.", f"Fill in at least one of {', '.join(channels)}.")
         cases.append(_case(row["case"], found, row.get("group", ""), row.get("patient", "")))
     return Dataset(path, "manifest", tuple(cases))
+
+
+def write_manifest(path: str | Path, cases: Iterable[CaseFiles]) -> Path:
+    """Write a manifest CSV with absolute paths, in which :func:`find_cases` finds the same cases.
+
+    Raises
+    ------
+    InputError : there is no case, two have one name, a name or path cannot stand in a table, or ``path`` cannot be
+        written.
+    ResourceError : the disk is full.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _TABLES:
+        raise InputError(f"{path} is no name of a manifest.", "Let it end in .csv.")
+    rows = [_row(case) for case in Dataset(path, "manifest", tuple(cases)).cases]
+    if not rows:
+        raise InputError(f"There is no case to write into {path}.", "Give at least one.")
+    used = {column for row in rows for column in row}
+    channels = [*CHANNELS, *sorted(used - {*CHANNELS, *_NO_CHANNELS, *_OTHER_COLUMNS})]
+    columns = [column for column in ("case", *channels, _LABEL, _BRAIN, "group", "patient") if column in used]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with atomic_path(path) as beside:
+        beside.write_bytes(text.getvalue().encode())
+    return path
+
+
+def _row(case: CaseFiles) -> Row:
+    """What the manifest says of a case: nothing that reading it would find out without being told.
+
+    Raises
+    ------
+    InputError : the manifest would be read otherwise.
+    """
+    for channel in case.channels:
+        reserved = channel in (*_NO_CHANNELS, *_OTHER_COLUMNS)
+        if reserved or as_channel(channel) != channel or not _can_stand(channel) or re.search(r"[;\t\n]", channel):
+            raise InputError(f"'{channel}' cannot be a channel of a manifest.", "Give it another name.")
+    files = {**case.channels, _LABEL: case.label, _BRAIN: case.brain}
+    row = {"case": case.name, **{key: os.path.abspath(file) for key, file in files.items() if file is not None}}
+    if case.group:
+        row["group"] = case.group
+    if case.patient != patient_of(case.name):
+        row["patient"] = case.patient
+    for value in row.values():
+        if not _can_stand(value):
+            raise InputError(
+                f"{value!r} of case '{case.name}' cannot stand in a table.",
+                "Rename it: without a space at an end, and in letters of Unicode.",
+            )
+    return row
+
+
+def _can_stand(text: str) -> bool:
+    """Whether ``text`` comes back from a cell of a table as it is. The bytes of a name on Linux need not be UTF-8."""
+    return text == text.strip() != "" and "\r" not in text and text == text.encode(errors="ignore").decode()
 
 
 # What all layouts need

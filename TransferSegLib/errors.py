@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import ClassVar
 
 
@@ -41,7 +43,7 @@ class ModelError(TransferSegError):
 
 
 class DependencyError(TransferSegError):
-    """An optional package or program that was asked for is missing."""
+    """A package or program that is needed is missing."""
 
     kind = "dependency"
     exit_code = 2
@@ -62,3 +64,23 @@ class Cancelled(TransferSegError):
 
     def __init__(self, cause: str = "Stopped on request.", remedy: str = "") -> None:
         super().__init__(cause, remedy)
+
+
+@contextlib.contextmanager
+def needs(package: str) -> Iterator[None]:
+    """The imports in the block need ``package``: where they fail, say so.
+
+    Raises
+    ------
+    DependencyError : the package is not installed, or another version of it than is needed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == package:
+            raise DependencyError(
+                f"The package {package} is not installed.", f"Install it with: pip install {package}"
+            ) from error
+        raise DependencyError(
+            f"The package {package} cannot be used: {error}.", f"Install it again: pip install --upgrade {package}"
+        ) from error

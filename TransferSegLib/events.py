@@ -64,6 +64,41 @@ class Message(Event):
 
 
 @dataclass(frozen=True)
+class Planned(Event):
+    """What a training will do, in numbers, before its first step.
+
+    Attributes
+    ----------
+    cases : number of ``training``, ``validation`` and ``held_out`` cases.
+    parameters, trained : of the network, and how many of them are not frozen.
+    memory_gb, seconds : about what the training needs.
+    spacing_mm : the working voxels; None: each image's own.
+    """
+
+    name: ClassVar[str] = "plan"
+    strategy: str
+    cases: Mapping[str, int]
+    parameters: int
+    trained: int
+    memory_gb: float
+    seconds: float
+    device: str
+    precision: str
+    spacing_mm: tuple[float, float, float] | None
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Preview(Event):
+    """``file`` now holds the labels that the network of ``epoch`` gives for ``case``."""
+
+    name: ClassVar[str] = "preview"
+    case: str
+    file: Path
+    epoch: int
+
+
+@dataclass(frozen=True)
 class Warning(Event):
     """Something that still works but that a careful person would want to know."""
 

@@ -13,21 +13,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .case import CaseFiles, as_files, load_case
+from .case import load_case
+from .case_files import CaseFiles, as_files
 from .device import choose_device, choose_precision
 from .engines import Engine, make_engine, torch_engine
 from .errors import InputError, TransferSegError
 from .events import CancelToken, Failure, OnEvent, Warning, ignore, track
 from .files import atomic_path
+from .formats import ending, stem
 from .labels import LabelScheme
 from .memory import BASE_BYTES, available_bytes, inference_bytes, slab_thickness
 from .metrics import count_lesions
 from .model import Model, load_model
 from .preprocess import Pipeline
 from .preprocess.brain import FindBrain
-from .preprocess.pipeline import labels_on
+from .preprocess.pipeline import inside, labels_on
 from .resample import resample
-from .volume import Volume, ending, stem, write_volume
+from .volume import Volume, write_volume
 
 # Share of the free memory that is used before a case is done in slabs.
 _MEMORY_SHARE = 0.7
@@ -173,9 +175,7 @@ class Segmenter:
         if self.options.flips:
             result += np.flip(_softmax(engine(np.flip(image, 1))), 1)
             result /= 2
-        result *= brain
-        result[0] += ~brain
-        return result
+        return inside(brain, result)
 
     def _memory_limit(self) -> float:
         """Bytes. A graphics card says itself when its memory is full."""
@@ -302,10 +302,9 @@ def _ending_for(labels: Volume, brats: bool) -> str:
 def _spare_input(case: CaseFiles, path: Path) -> None:
     """Raises
     ------
-    InputError : the result would replace an image of the case, or its reference label map.
+    InputError : the result would replace a file of the case.
     """
-    own = [*case.channels.values(), *([case.label] if case.label else [])]
-    if path.exists() and any(file.exists() and path.samefile(file) for file in own):
+    if case.owns(path):
         raise InputError(f"{path} is an image of the case itself.", "Choose another output folder.")
 
 

@@ -42,8 +42,8 @@ class LabelScheme:
 
     Raises
     ------
-    InputError : two classes share a name or a code, a code does not fit into a byte, or a region names a class that
-        does not exist.
+    InputError : two classes share a name or a code, a name is empty, a code does not fit into a byte, or a region names
+        a class that does not exist.
     """
 
     name: str
@@ -55,6 +55,8 @@ class LabelScheme:
         codes = [code for item in self.classes for code in item.codes]
         if len(self.classes) < 2:
             raise InputError(f"Label scheme '{self.name}' has {len(self.classes)} classes.", "Give at least two.")
+        if not all((self.name, *names, *self.regions)):
+            raise InputError(f"Label scheme '{self.name}' has something without a name.", "Name each class and region.")
         for what, values in (("name", names), ("code", codes)):
             if len(set(values)) < len(values):
                 raise InputError(f"Label scheme '{self.name}' uses a {what} twice: {values}.", "Make them unique.")

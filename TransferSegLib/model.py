@@ -116,6 +116,7 @@ def load_model(source: str | Path | Model) -> Model:
     Raises
     ------
     ModelError : it is unknown, damaged, too new or too large.
+    DependencyError : a package to read it is not installed.
     """
     if isinstance(source, Model):
         return source

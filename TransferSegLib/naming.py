@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path, PureWindowsPath
 
-from .case import CHANNELS
-from .volume import stem
+from .case_files import CHANNELS
+from .formats import stem
 
 # How names tell the channel, in words joined by "_". The first place in the name wins ("flair_to_t1" is a FLAIR), at
 # the same place the first row. A FLAIR is a T2 ("t2_flair"); a contrast agent may come before the T1 (BIDS).

@@ -10,7 +10,10 @@ from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 import typer
 
+from .errors import InputError
+
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 
 
 def takes(
@@ -53,6 +56,28 @@ def takes(
 def split_names(text: str) -> tuple[str, ...]:
     """The names in a comma-separated list; ``none`` or nothing is an empty one."""
     return tuple(name.strip() for name in text.split(",") if name.strip() not in ("", "none"))
+
+
+def numbers(text: str, kind: type[N], option: str) -> list[N]:
+    """The numbers in a comma-separated list, which ``option`` was given.
+
+    Raises
+    ------
+    InputError : something in it is no number.
+    """
+    try:
+        return [kind(part) for part in split_names(text)]
+    except ValueError:
+        raise InputError(f"{option} cannot be '{text}'.", "Give numbers, comma-separated.") from None
+
+
+def share_or_names(text: str) -> float | tuple[str, ...]:
+    """A number below 1 is a share; all else are names, which may look like numbers: ``001``."""
+    try:
+        share = float(text)
+    except ValueError:
+        return split_names(text)
+    return share if abs(share) < 1 else split_names(text)
 
 
 def _option(item: Any, hint: Any, panel: str) -> inspect.Parameter:

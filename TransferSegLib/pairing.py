@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from .errors import InputError
 from .events import OnEvent, Warning, ignore
-from .volume import ending, stem
+from .formats import ending, stem
 
 # What label files carry after the name of their case: a reference "a-seg.nii.gz" belongs to a predicted "a.nii.gz".
 _LABEL_WORD = re.compile(r"[-_](d?seg|labels?|mask|pred|prediction)$", re.IGNORECASE)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .case import CHANNELS, CaseFiles
+from .case_files import CHANNELS, CaseFiles
 from .datasets import Dataset, find_cases
 from .errors import InputError
 from .events import OnEvent, Warning, ignore

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .case import CHANNELS, CaseFiles, load_case
+from .case import load_case
+from .case_files import CHANNELS, CaseFiles
 from .errors import Cancelled, InputError, TransferSegError
 from .events import CancelToken, Event, Failure, OnEvent, Result, Warning, ignore
 from .figures import new_figure

@@ -58,7 +58,7 @@ def models_folder() -> Path:
 
 
 def list_models() -> list[Entry]:
-    """All models by name, the shipped ones first. One that is damaged is listed with the reason."""
+    """All models by name, the shipped ones first. One that cannot be read is listed with the reason."""
     shipped = _shipped()
     entries = [_entry(path, "shipped") for path in shipped.values()]
     for name, path in _user().items():

@@ -13,14 +13,15 @@ from torch import Tensor
 
 from .announcement import announce
 from .cache import default_cache, prepare_cases
-from .case import CaseFiles, load_case
+from .case import load_case
+from .case_files import CaseFiles
 from .checkpoint import load_checkpoint
 from .datasets import Dataset
 from .device import choose_device
 from .distributed import World, join_world
 from .errors import Cancelled, InputError
 from .evaluation import Evaluation, case_rows
-from .events import CancelToken, Message, OnEvent, Result, ignore, track
+from .events import CancelToken, OnEvent, Result, ignore, track
 from .inference import InferenceOptions, Segmenter
 from .labels import LabelScheme
 from .metrics import pr_auc, score_case
@@ -29,6 +30,7 @@ from .network import UNet
 from .plan import Plan, make_plan
 from .preparation import Preparation
 from .preprocess import Pipeline, Prepared
+from .preview import make_preview
 from .recipe import Recipe
 from .record import RunRecord, write_history
 from .training import train
@@ -84,6 +86,7 @@ def fine_tune(
     cancel: CancelToken | None = None,
     jobs: int = 1,
     preparation: Preparation | None = None,
+    preview: str | Path | None = None,
     **prepare: Any,
 ) -> Run:
     """Adapt ``source`` to annotated cases, and write the model and the numbers on held-out cases into ``out``.
@@ -102,6 +105,8 @@ def fine_tune(
     cache : folder for prepared cases.
     resume : go on with the run in ``out``.
     jobs : processes that prepare cases, see :func:`parallel.count_jobs`.
+    preview : label map that shows, while the network learns, what it gives for the first validation case; see
+        :class:`preview.LivePreview`.
     preparation : what the pre-processing shall have; or give its fields as options: ``spacing=2, brain="bet"``.
 
     Raises
@@ -131,12 +136,14 @@ def fine_tune(
             held_out,
             on_event,
         )
+        live = make_preview(preview, plan, on_event)
         plan, training, validating = _prepare(
             plan, Path(cache or default_cache() / "cases"), world, jobs, on_event, cancel
         )
         network, origins, frozen = _start_network(plan)
         before = tensor_hash(network, frozen)
-        on_event(Message("plan", announce(plan, network, origins, training, validating)))
+        for event in announce(plan, network, origins, training):
+            on_event(event)
         result = train(
             network,
             training,
@@ -149,6 +156,7 @@ def fine_tune(
             cancel,
             world,
             plan.identity,
+            live,
         )
         network.load_state_dict(result.weights)
         after = tensor_hash(network, frozen)
@@ -163,6 +171,8 @@ def fine_tune(
         return Run(out, model, result.history, None, result.cancelled)
     save_model(model, out / "model")  # now, so that whatever comes next loses nothing
     write_history(result.history, out / "history.csv")
+    if live is not None:
+        live.finish(network, validating, result.best_epoch)
     tested, cancelled = None, result.cancelled
     if plan.roles.held_out and not cancelled:
         try:

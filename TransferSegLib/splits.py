@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .case import CaseFiles
+from .case_files import CaseFiles
 from .errors import InputError
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import multiprocessing
 import os
 import shutil
 import signal
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
@@ -18,6 +20,12 @@ from typing import Any
 from .errors import InputError, ResourceError, TransferSegError
 from .events import CancelToken, Event, Failure, Message, Metric, OnEvent, Progress, Result, Warning
 from .recipe import option
+
+# How long a command may take to end by itself once its standard input was closed.
+GRACE_S = 60.0
+
+# How long a process it has started may take to stop what that one has started.
+_PATIENCE_S = 5
 
 
 @dataclass(frozen=True)
@@ -38,12 +46,13 @@ def session(reporting: Reporting) -> Iterator[tuple[OnEvent, CancelToken]]:
     """
     cancel = CancelToken(reporting.cancel_file or None)
     listener = _Lines() if reporting.events else _Text()
+    ended = threading.Event()
     try:
         with listener, _signals(cancel):
             try:
                 _set_threads(reporting.threads)
                 if reporting.cancel_on_eof:
-                    threading.Thread(target=_cancel_at_eof, args=(cancel,), daemon=True).start()
+                    threading.Thread(target=_follow, args=(_own_input(), cancel, ended), daemon=True).start()
                 yield listener.show, cancel
             except MemoryError as error:
                 raise ResourceError(
@@ -56,6 +65,8 @@ def session(reporting: Reporting) -> Iterator[tuple[OnEvent, CancelToken]]:
         # What is still in the buffer has nowhere to go; Python would complain about it when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise SystemExit(3) from None
+    finally:
+        ended.set()
 
 
 class _Lines:
@@ -209,13 +220,48 @@ def _signals(cancel: CancelToken) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _cancel_at_eof(cancel: CancelToken) -> None:
+def _own_input() -> int:
+    """A descriptor of standard input that no other process gets; in its place is nothing to read.
+
+    A process that is started meanwhile would have the same one: on Windows it hangs as it starts while a thread here
+    waits for input.
+    """
+    try:
+        own = os.dup(0)
+    except OSError:  # it was never open
+        return -1
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return own
+
+
+def _follow(source: int, cancel: CancelToken, ended: threading.Event) -> None:
+    """Cancel when nothing more can come from ``source``, and see to it that the process ends then.
+
+    Parameters
+    ----------
+    ended : set when the command has ended. Whatever else the process does after it is not hurt.
+    """
     # Not through sys.stdin: a thread that waits there holds its lock, on which Python, or a child that a library
     # forks, waits for ever when it ends.
     with contextlib.suppress(OSError):
-        while os.read(0, 1024):
+        while os.read(source, 1024):
             pass
     cancel.cancel()
+    if ended.wait(GRACE_S):
+        # Python may still wait for a thread or a library on its way out; that starts with the end of this one.
+        threading.main_thread().join()
+        time.sleep(GRACE_S)
+    # Nobody is left who could end a command that is stuck, nor the processes it has started.
+    try:
+        for child in multiprocessing.active_children():
+            child.terminate()
+        for child in multiprocessing.active_children():
+            child.join(_PATIENCE_S)
+            child.kill()
+    finally:
+        os._exit(3)
 
 
 def _set_threads(threads: int) -> None:

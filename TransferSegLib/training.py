@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,6 +28,9 @@ from .preprocess import Prepared
 from .recipe import Recipe
 from .sampling import Sample, draw_sample, epoch_order
 from .validation import score, validate
+
+# Told of each best epoch: the network as it is then, the validation cases, and the epoch, counted from 1.
+OnBest = Callable[[UNet, Sequence[Prepared], int], None]
 
 OUT_OF_MEMORY = "Train on smaller patches (--patch 96), or on a coarser grid (--spacing 2)."
 
@@ -73,6 +76,7 @@ def train(
     cancel: CancelToken | None = None,
     world: World | None = None,
     identity: Mapping[str, Any] | None = None,
+    on_best: OnBest | None = None,
 ) -> Training:
     """Train ``network`` in place; layers that are frozen stay as they are.
 
@@ -88,6 +92,8 @@ def train(
     resume : go on from ``checkpoint``.
     world : the processes that train together, see :func:`distributed.join_world`; None: this one.
     identity : what else must be the same for a run to go on, for instance its source; JSON data.
+    on_best : called after each epoch that is the best so far, once it is in the checkpoint; it must leave the weights
+        as they are.
 
     Raises
     ------
@@ -98,7 +104,16 @@ def train(
     """
     device = choose_device(recipe.device)
     trainer = _Trainer(
-        network.to(device), training, validation, scheme, recipe, device, world or World(), on_event, identity or {}
+        network.to(device),
+        training,
+        validation,
+        scheme,
+        recipe,
+        device,
+        world or World(),
+        on_event,
+        identity or {},
+        on_best or _nothing,
     )
     with memory_errors(OUT_OF_MEMORY):
         return trainer.run(checkpoint, resume, cancel or CancelToken())
@@ -116,6 +131,7 @@ class _Trainer:
         world: World,
         on_event: OnEvent,
         identity: Mapping[str, Any],
+        on_best: OnBest,
     ) -> None:
         channels_last(network)
         self.network = network
@@ -124,6 +140,7 @@ class _Trainer:
         self.precision = choose_precision(recipe.precision, device)
         self.world = world
         self.on_event: OnEvent = on_event if world.leads else ignore
+        self.on_best: OnBest = on_best if world.leads else _nothing
         self.identity = identity
         self.names: dict[Tensor, str] = {p: name for name, p in network.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
@@ -148,6 +165,8 @@ class _Trainer:
                 self._epoch(clock, cancel)
                 if checkpoint is not None and self.world.leads:
                     save_checkpoint(self._checkpoint(), checkpoint)
+                if self.state.best_epoch == self.state.epoch:
+                    self.on_best(self.network, self.validation, self.state.epoch)
         except Cancelled:
             if not self.state.best:
                 raise
@@ -351,6 +370,10 @@ class _Trainer:
     def _result(self, cancelled: bool) -> Training:
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.state.best.items()}
         return Training(weights, self.state.best_epoch, tuple(self.state.history), cancelled)
+
+
+def _nothing(network: UNet, validation: Sequence[Prepared], epoch: int) -> None:
+    """For callers who do not want to know."""
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:

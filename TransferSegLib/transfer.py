@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .errors import ModelError
 from .network import FixableBatchNorm3d, UNet
-from .strategies import LAYER_GROUPS, NORMS, Strategy, layer_group
+from .strategies import LAYER_GROUPS, Strategy, in_group, layer_group
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,7 @@ def in_groups(network: nn.Module, groups: Sequence[str]) -> list[str]:
     return [
         name
         for name, module in network.named_modules()
-        if next(module.parameters(recurse=False), None) is not None
-        and (layer_group(name) in groups or (NORMS in groups and isinstance(module, nn.BatchNorm3d)))
+        if next(module.parameters(recurse=False), None) is not None and in_group(name, groups)
     ]
 
 

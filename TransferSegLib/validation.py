@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from .curves import ProbabilityHistogram
 from .device import autocast, to_input
@@ -14,6 +15,17 @@ from .metrics import dice
 from .network import UNet
 from .preprocess import Prepared
 from .sampling import draw_sample
+
+
+def probabilities(network: UNet, case: Prepared, device: torch.device, precision: torch.dtype) -> NDArray[np.float32]:
+    """Of each class (F, i, j, k) on the grid of the case. The network is put, and left, in evaluation mode."""
+    network.eval()
+    sample = draw_sample(case, 0, network.multiple, ())
+    with torch.inference_mode(), autocast(device, precision):
+        found = network(to_input(sample.image, device))[0].float().softmax(0).cpu().numpy()
+    i, j, k = case.brain.shape
+    result: NDArray[np.float32] = found[:, :i, :j, :k]
+    return result
 
 
 def validate(
@@ -28,18 +40,17 @@ def validate(
         return {}
     dices: dict[str, list[float]] = {region: [] for region in scheme.regions}
     histogram = ProbabilityHistogram()
-    network.eval()
-    with torch.inference_mode(), autocast(device, precision):
-        for case in cases:
-            sample = draw_sample(case, 0, network.multiple, ())
-            probability = network(to_input(sample.image, device))[0].float().softmax(0).cpu().numpy()
-            brain, label = sample.brain.numpy(), sample.label.numpy()
-            predicted, reference = probability.argmax(0)[brain], label[brain]
-            truth = scheme.region_masks(reference)
-            for region, mask in scheme.region_masks(predicted).items():
-                dices[region].append(dice(mask, truth[region]))
-            if scheme.binary:
-                histogram.add(probability[1][brain], reference == 1)
+    for case in cases:
+        assert case.label is not None
+        brain = np.asarray(case.brain)
+        # A row a class, a column a voxel of the brain.
+        probability = probabilities(network, case, device, precision)[:, brain]
+        reference = case.label[brain]
+        truth = scheme.region_masks(reference)
+        for region, mask in scheme.region_masks(probability.argmax(0)).items():
+            dices[region].append(dice(mask, truth[region]))
+        if scheme.binary:
+            histogram.add(probability[1], reference == 1)
     values = {f"dice_{region}": float(np.mean(found)) for region, found in dices.items()}
     if scheme.binary:
         values["pr_auc"] = histogram.pr_auc()

@@ -22,14 +22,11 @@ from numpy.typing import NDArray
 
 from .errors import InputError, ResourceError, TransferSegError
 from .files import atomic_path
+from .formats import IMAGE_ENDINGS, ITK_ENDINGS, NIFTI_ENDINGS, ending
 from .grid import Grid
 
 if TYPE_CHECKING:
     import SimpleITK
-
-NIFTI_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img")
-ITK_ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
-IMAGE_ENDINGS = NIFTI_ENDINGS + ITK_ENDINGS
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -62,19 +59,6 @@ class Volume:
     def with_data(self, data: NDArray[Any]) -> Volume:
         """Other values on the same grid, to be written with the same conventions."""
         return Volume(data, self.grid, self.path, self.header)
-
-
-def ending(path: str | Path) -> str:
-    """The image ending of a file name in lower case, for instance ``".nii.gz"``; empty when it is none we know."""
-    name = Path(path).name.lower()
-    return next((item for item in IMAGE_ENDINGS if name.endswith(item)), "")
-
-
-def stem(path: str | Path) -> str:
-    """The file name without its image ending."""
-    name = Path(path).name
-    found = ending(path)
-    return name[: -len(found)] if found else name
 
 
 def read_volume(path: str | Path) -> Volume:
@@ -132,8 +116,7 @@ def write_volume(volume: Volume, path: str | Path) -> Path:
     ResourceError : the disk is full.
     """
     path = Path(path)
-    found = ending(path)
-    if found in (".nrrd", ".mha"):
+    if check_writable(path) in (".nrrd", ".mha"):
         image = _to_itk(volume, path)
         with atomic_path(path) as beside:
             try:
@@ -141,13 +124,24 @@ def write_volume(volume: Volume, path: str | Path) -> Path:
             except RuntimeError as error:  # ITK does not say which error of the system it met.
                 code = errno.ENOSPC if shutil.disk_usage(path.parent).free < volume.data.nbytes else errno.EIO
                 raise OSError(code, os.strerror(code)) from error
-    elif found in (".nii", ".nii.gz"):
+    else:
         nifti = _to_nifti(volume, path)
         with atomic_path(path) as beside:
             nib.save(nifti, beside)
-    else:
-        raise InputError(f"{path} has no image ending we can write.", "Use .nii.gz, .nii, .nrrd or .mha.")
     return path
+
+
+def check_writable(path: str | Path) -> str:
+    """The ending of a file that :func:`write_volume` is to write.
+
+    Raises
+    ------
+    InputError : the ending is unknown.
+    """
+    found = ending(path)
+    if found not in (".nii.gz", ".nii", ".nrrd", ".mha"):
+        raise InputError(f"{path} has no image ending we can write.", "Use .nii.gz, .nii, .nrrd or .mha.")
+    return found
 
 
 def _reader(path: Path) -> Callable[[Path], Volume]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from TransferSegLib.case import CHANNELS
+from TransferSegLib.case_files import CHANNELS
 from TransferSegLib.grid import Grid
 from TransferSegLib.labels import GLIOMA, LESION
 from TransferSegLib.preprocess import Prepared

@@ -10,11 +10,15 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from model_examples import small_model
 
 import TransferSegLib
+from TransferSegLib.events import Event
+from TransferSegLib.model import save_model
 
 PACKAGE = Path(TransferSegLib.__file__).parent
 ROOT = PACKAGE.parent
@@ -77,6 +81,135 @@ class TestImport:
         loaded = {name.partition(".")[0] for name in done.stderr.split("LOADED ")[1].split()}
         assert "TransferSegLib" in loaded
         assert loaded & HEAVY <= allowed
+
+
+# What a fresh Slicer has, and what the Slicer module imports before anything is installed.
+IN_SLICER = ("numpy", "scipy", "SimpleITK")
+WITHOUT_PACKAGES = (
+    *("errors", "events", "files", "formats", "labels", "naming", "case_files", "splits"),
+    *("registry", "strategies", "recipe", "preparation"),
+)
+
+# Refuses every other package, as if it were not installed.
+_FRESH = f"""
+import sys
+from importlib.abc import MetaPathFinder
+
+class OnlyWhatSlicerHas(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in {{*sys.stdlib_module_names, "TransferSegLib", *{IN_SLICER!r}}}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, OnlyWhatSlicerHas())
+"""
+
+
+def in_fresh_slicer(code: str, **environment: str) -> str:
+    """What ``code`` prints where only the packages of a fresh Slicer are installed."""
+    done = subprocess.run(
+        [sys.executable, "-c", _FRESH + code],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+class TestFreshSlicer:
+    """Where nothing was installed yet the Slicer module must come up, list models and tell what is missing."""
+
+    @pytest.fixture
+    def home(self, tmp_path: Path) -> str:
+        """The user's models: one called ``mine``."""
+        save_model(small_model(), tmp_path / "models" / "mine")
+        return str(tmp_path)
+
+    def test_these_packages_are_missing_there(self) -> None:
+        packages = ("nibabel", "pydantic", "safetensors", "typer", "rich", "monai", "torch")
+        told = in_fresh_slicer(f"""
+for package in {packages}:
+    try:
+        __import__(package)
+    except ModuleNotFoundError:
+        print(package)
+""")
+        assert told.split() == list(packages)
+
+    def test_these_modules_can_be_imported_there(self) -> None:
+        told = in_fresh_slicer(f"""
+import importlib
+for name in {WITHOUT_PACKAGES}:
+    try:
+        importlib.import_module(f"TransferSegLib.{{name}}")
+    except Exception as error:
+        print(name, error)
+""")
+        assert told == ""
+
+    def test_channels_cases_and_roles_work_there(self) -> None:
+        assert in_fresh_slicer("""
+from pathlib import Path
+from TransferSegLib.case_files import CHANNELS, CaseFiles
+from TransferSegLib.naming import common_name, guess_channel
+from TransferSegLib.splits import assign_roles
+files = [Path(f"anna_{word}.nii.gz") for word in ("T1", "t1ce", "T2", "FLAIR")]
+print(common_name(files), [guess_channel(file) for file in files] == list(CHANNELS))
+cases = [CaseFiles(f"p{number}", {"t1": Path("a")}, group="AB"[number % 2]) for number in range(8)]
+roles = assign_roles(cases, 0.25, 0.25, 0)
+print(len(roles.training), len(roles.validation), len(roles.held_out))
+""").split("\n")[:2] == ["anna True", "4 2 2"]
+
+    def test_labels_strategies_and_choices_work_there(self) -> None:
+        assert in_fresh_slicer("""
+import numpy as np
+from TransferSegLib.labels import GLIOMA, LabelScheme
+from TransferSegLib.preparation import Preparation
+from TransferSegLib.recipe import Recipe
+from TransferSegLib.strategies import STRATEGIES, count_parameters
+assert LabelScheme.from_dict(GLIOMA.to_dict()) == GLIOMA
+print(GLIOMA.decode(GLIOMA.encode(np.array([0, 1, 2, 4]))))
+print([count_parameters(strategy, 4, 4).trained for strategy in STRATEGIES.values()])
+print(Recipe().epochs, Preparation(spacing=2.0).chosen())
+""").splitlines() == ["[0 1 2 4]", "[101048, 1324, 45576, 101048, 188]", "100 {'spacing': 2.0}"]
+
+    def test_models_are_listed_with_what_is_missing_to_use_them(self, home: str) -> None:
+        told = in_fresh_slicer(
+            """
+from TransferSegLib.registry import list_models
+for entry in list_models():
+    print(entry.name, entry.problem)
+""",
+            TRANSFERSEG_HOME=home,
+        )
+        shipped = sorted(path.parent.name for path in PACKAGE.glob("models/*/model.json"))
+        assert told.splitlines() == [f"{name} The package pydantic is not installed." for name in (*shipped, "mine")]
+
+    @pytest.mark.parametrize(
+        ("code", "package"),
+        [
+            ("from TransferSegLib.model import load_model; load_model('mine')", "pydantic"),
+            ("from TransferSegLib.registry import export_model; export_model('mine', 'a.zip')", "pydantic"),
+            ("from TransferSegLib.model import new_model; new_model({}, {})", "pydantic"),
+            ("import TransferSegLib.card_parts", "pydantic"),
+            ("from TransferSegLib.bundle import serialize_weights; serialize_weights({})", "safetensors"),
+            ("from TransferSegLib.bundle import parse_weights; parse_weights(b'', '')", "safetensors"),
+        ],
+    )
+    def test_whoever_needs_the_rest_says_so(self, home: str, code: str, package: str) -> None:
+        told = in_fresh_slicer(
+            f"""
+from TransferSegLib.errors import DependencyError
+try:
+    {code}
+except DependencyError as error:
+    print(error)
+""",
+            TRANSFERSEG_HOME=home,
+        )
+        assert told == f"The package {package} is not installed. Install it with: pip install {package}\n"
 
 
 def module_name(path: Path) -> str:
@@ -149,9 +282,12 @@ class TestLayers:
             ("events", {"errors"}),
             ("files", {"errors"}),
             ("grid", {"errors"}),
-            ("volume", {"errors", "files", "grid"}),
+            ("formats", set()),
+            ("volume", {"errors", "files", "formats", "grid"}),
             ("labels", {"errors"}),
-            ("case", {"errors", "events", "grid", "labels", "resample", "volume"}),
+            ("case_files", {"errors"}),
+            ("naming", {"case_files", "formats"}),
+            ("case", {"case_files", "errors", "events", "grid", "labels", "resample", "volume"}),
         ],
     )
     def test_the_ground_floor_knows_only_what_lies_below(self, layer: str, may_know: set[str]) -> None:
@@ -181,6 +317,28 @@ def canonical(requirement: str) -> str:
     found = re.match(r"[A-Za-z0-9._-]+", requirement)
     assert found, requirement
     return re.sub(r"[-_.]+", "-", found[0]).lower()
+
+
+class TestArchitecture:
+    """Docs/architecture.md: a map is worth little where it is wrong."""
+
+    TEXT = (ROOT / "Docs" / "architecture.md").read_text("utf-8")
+
+    @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+    def test_each_file_has_its_place(self, path: Path) -> None:
+        if path.stem not in ("__init__", "__main__", "step"):
+            assert f"`{path.stem}`" in self.TEXT.split("How data flows")[0]
+
+    @pytest.mark.parametrize("event", Event.__subclasses__(), ids=lambda event: event.name)
+    def test_each_event_is_listed_with_its_fields(self, event: type[Event]) -> None:
+        (row,) = re.findall(rf"^\| `{event.name}` \|.*\|(.*)\|$", self.TEXT, re.MULTILINE)
+        assert re.findall(r"`(\w+)`", re.sub(r"\(.*?\)", "", row.split(": `loss`")[0])) == [
+            item.name for item in fields(event)
+        ]
+
+    def test_what_can_be_imported_in_a_fresh_slicer_is_told(self) -> None:
+        (told,) = re.findall(r"as in a fresh Slicer, these can be imported: (.*?)\.", self.TEXT, re.DOTALL)
+        assert set(re.findall(r"`(\w+)`", told)) == set(WITHOUT_PACKAGES)
 
 
 class TestSetUp:

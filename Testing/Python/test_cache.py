@@ -18,7 +18,8 @@ from brains import SPACING_MM, write_case
 
 from TransferSegLib import cache
 from TransferSegLib.cache import cache_key, default_cache, prepare_cases, prune
-from TransferSegLib.case import CHANNELS, CaseFiles, load_case
+from TransferSegLib.case import load_case
+from TransferSegLib.case_files import CHANNELS, CaseFiles
 from TransferSegLib.datasets import find_cases
 from TransferSegLib.errors import Cancelled, InputError, ResourceError
 from TransferSegLib.events import CancelToken, Event, Progress

@@ -1,13 +1,13 @@
 """Case: the images of one visit, brought to one grid through the world."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from phantoms import BALL_ML, CENTRE, GRIDS, SOFT_BALL_ML, ball, centre_of, make_grid, soft_ball, volume_ml, write_dicom
 
-from TransferSegLib.case import CHANNELS, CaseFiles, as_files, load_case
+from TransferSegLib.case import load_case
+from TransferSegLib.case_files import CaseFiles, as_files
 from TransferSegLib.errors import InputError
 from TransferSegLib.events import Warning
 from TransferSegLib.labels import GLIOMA, LESION
@@ -36,36 +36,6 @@ def visit(tmp_path):
         return CaseFiles("p1", channels, label=save(tmp_path / "seg.nii.gz", values, label))
 
     return make
-
-
-class TestCaseFiles:
-    def test_patient_is_the_case_unless_told(self):
-        assert CaseFiles("p1", {"t1": Path("a")}).patient == "p1"
-        assert CaseFiles("p1-visit2", {"t1": Path("a")}, patient="p1").patient == "p1"
-
-    @pytest.mark.parametrize(("name", "channels"), [("", {"t1": Path("a")}), ("p1", {})])
-    def test_needs_a_name_and_an_image(self, name, channels):
-        assert says(CaseFiles, name, channels) == f"Case '{name}' has no name or no images. Give at least one channel."
-
-    @pytest.mark.parametrize("name", ["a/b", "..", ".", "a\\b", "../../etc/passwd", "a\0b"])
-    def test_its_name_cannot_lead_out_of_the_output_folder(self, name):
-        assert says(CaseFiles, name, {"t1": Path("a")}) == f"'{name}' cannot be the name of a case. Leave out slashes."
-
-    def test_says_which_channels_are_missing(self):
-        files = CaseFiles("p1", {"t2": Path("a"), "flair": Path("b")})
-        files.require(["flair"])
-        assert says(files.require, CHANNELS) == (
-            "Case 'p1' has no channel t1, t1c; it has flair, t2."
-            " Add the image, name it so that it is recognised, or list it in a manifest CSV."
-        )
-
-    def test_can_be_made_from_a_mapping(self):
-        files = as_files({"t1": "a.nii"}, "p1")
-        assert files == CaseFiles("p1", {"t1": Path("a.nii")})
-        assert as_files(files) is files
-        files = as_files({"t1": "a.nii", "brain": "m.nii"})
-        assert files == CaseFiles("case", {"t1": Path("a.nii")}, brain=Path("m.nii"))
-        assert says(as_files, 3) == "3 is no case. Give a mapping of channel names to files, or a folder."
 
 
 class TestChannelsMeetInTheWorld:

@@ -19,6 +19,7 @@ from brains import write_case, write_dataset
 from command import TINY, TORCH, Done, error, private_folders, run, start
 
 from TransferSegLib import announcement, registry
+from TransferSegLib.labels import LabelClass, LabelScheme
 from TransferSegLib.model import load_model, verify_model
 from TransferSegLib.registry import list_models
 from TransferSegLib.strategies import STRATEGIES
@@ -97,6 +98,27 @@ class TestTheStory:
         assert "Cases: 2 to train, 1 to choose the best epoch, 1 held out." in text
         assert re.search(r"^epoch +loss +learning rate +dice whole +dice core +dice enhancing$", text, re.MULTILINE)
         assert [line.split()[0] for line in text.splitlines() if re.match(r" +\d+ ", line)] == ["1", "2"]
+
+    def test_finetune_takes_labels_that_the_user_has_named(self, world: World, tmp_path: Path) -> None:
+        rim, names = 'äußerer Rand – "hell", 2', ("Hintergrund", "tumour core", "Ödem")
+        classes = tuple(
+            LabelClass(name, (code,), (code, 2, 3)) for name, code in zip((*names, rim), (0, 1, 2, 4), strict=True)
+        )
+        scheme = LabelScheme("Schema der Klinik", classes, {"tumour core": ("tumour core",), "Rest 脳": ("Ödem", rim)})
+        file = tmp_path / "unser schema é.json"
+        file.write_text(json.dumps(scheme.to_dict(), ensure_ascii=False), "utf-8")
+        done = run(
+            *("finetune", world.tumours, "--source", world.source, "--labels", file, "--out", tmp_path / "run"),
+            *("--held-out", "Brats18_Site03_1", "--epochs", 1, "--events", *TINY[2:]),
+        )
+        assert done.code == 0
+        assert load_model(tmp_path / "run").scheme == scheme
+        (result,) = done.of("result")
+        assert {"held-out dice tumour core", "held-out dice Rest 脳"} < result["values"].keys()
+        _, rows = read_table(tmp_path / "run" / "held-out" / "metrics.csv")
+        assert {row["region"] for _, row in rows} == {"tumour core", "Rest 脳", "Ödem", rim}
+        label = read_volume(tmp_path / "run" / "held-out" / "Brats18_Site03_1.nii.gz")
+        assert set(np.unique(label.data)) <= {0, 1, 2, 4}
 
     def test_segment_takes_a_dataset(self, world: World, tmp_path: Path) -> None:
         done = run("segment", world.tumours, "--model", world.tuned, "--out", tmp_path, *TORCH)
@@ -278,12 +300,30 @@ class TestEvents:
         )
         assert done.code == 0
         kinds = [event["event"] for event in done.events]
-        assert set(kinds) == {"progress", "message", "metric", "result"}
+        assert set(kinds) == {"progress", "message", "plan", "metric", "result"}
         assert kinds[-1] == "result"
         assert {event["stage"] for event in done.of("progress")} == {"prepare", "train", "test"}
         (result,) = done.of("result")
         assert result["values"]["model"] == str(tmp_path / "out" / "model")
         assert result["values"]["cancelled"] is False
+
+    @pytest.mark.parametrize(
+        ("command", "reporting"), [(("finetune", "--strategy", "scratch"), ("--events",)), (("pretrain",), ())]
+    )
+    def test_a_training_shows_on_request_what_the_network_gives(
+        self, world: World, tmp_path: Path, command: tuple[str, ...], reporting: tuple[str, ...]
+    ) -> None:
+        file = tmp_path / "live" / "vorschau.nii.gz"
+        options = ("--epochs", 1, "--validation", "Brats18_Site02_1", "--preview", file, *TINY, *reporting)
+        done = run(*command, world.tumours, "--out", tmp_path / "out", *options)
+        assert done.code == 0
+        assert set(np.unique(read_volume(file).data)) <= {0, 1, 2, 4}
+        if reporting:
+            assert done.of("preview") == [
+                {"event": "preview", "case": "Brats18_Site02_1", "file": str(file), "epoch": 1}
+            ]
+        else:
+            assert "vorschau" not in done.out + done.err, "it is no news for people who see the file change"
 
     @pytest.mark.parametrize(
         ("command", "expected"),

@@ -15,7 +15,7 @@ import pytest
 from brains import write_dataset
 from command import TINY, TORCH, error, private_folders, run
 
-from TransferSegLib import cli, registry
+from TransferSegLib import registry
 
 SHIPPED = sorted(path.name for path in registry.SHIPPED_FOLDER.iterdir() if (path / "model.json").exists())
 
@@ -179,14 +179,6 @@ class TestBadData:
         assert self.refused(data, "--held-out", "0.99") == error(
             "A share of 0.99 cannot be split off 4 patients.", "Use a smaller share or more cases."
         )
-
-
-def test_a_case_whose_name_is_a_number_can_be_held_out() -> None:
-    assert cli._share_or_names("001") == ("001",)
-    assert cli._share_or_names("001,002") == ("001", "002")
-    assert cli._share_or_names("0.25") == 0.25
-    assert cli._share_or_names("0") == 0
-    assert cli._share_or_names("none") == ()
 
 
 class TestBadUsage:

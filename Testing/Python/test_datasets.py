@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from TransferSegLib.case import load_case
-from TransferSegLib.datasets import Dataset, find_cases, parse_case
+from TransferSegLib.case_files import CaseFiles
+from TransferSegLib.datasets import Dataset, find_cases, parse_case, write_manifest
 from TransferSegLib.errors import InputError
 from TransferSegLib.labels import GLIOMA, LESION
 
@@ -214,6 +216,79 @@ def test_a_wrong_manifest_is_refused_with_row_and_file(tmp_path: Path, text: str
 def test_a_manifest_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "cases.csv", "case,t1\nJürgen,t1.nii", "latin-1")
     assert error_of(path) == (f"{path} is not a text file in UTF-8.", "Save it as 'CSV UTF-8'.")
+
+
+def a_case(folder: Path, name: str, *channels: str, **more: Any) -> CaseFiles:
+    """A case with a file for each channel; names of files and folders are as people give them."""
+    files = {channel: folder / name.strip(" .") / f"{channel}.nii.gz" for channel in channels}
+    touch(*files.values(), *(path for path in more.values() if isinstance(path, Path)))
+    return CaseFiles(name, files, **more)
+
+
+def test_a_manifest_that_is_written_is_read_back_as_the_same_cases(tmp_path: Path) -> None:
+    folder = tmp_path / 'Köln, "Süd"; Haus 7' / "脳\tMRI"
+    cases = (
+        a_case(folder, "Brats18_Köln_7_1", "flair", "t1", group="HGG"),  # whose patient is told by its name
+        a_case(folder, "Brats18_Köln_7_2", "t1", patient="Brats18_Köln_7_2"),  # and whose is not
+        a_case(folder, "Müller; 'Zoé', \"zwei\"", "t1", "t1c", "adc map", label=folder / "seg, neu.nrrd"),
+        a_case(folder, "x\ny", "t1", patient="Frau X, geb. Y", group="LGG; unsicher"),
+        a_case(folder, "ünder", "t2", "pd", brain=folder / "brain.nii"),
+    )
+    path = write_manifest(tmp_path / "neuer Ordner" / "fälle.csv", cases)
+    assert find_cases(path) == Dataset(path, "manifest", tuple(sorted(cases, key=lambda case: case.name)))
+    header = path.read_text("utf-8").splitlines()[0]
+    assert header == "case,t1,t1c,t2,flair,adc map,pd,label,brain,group,patient"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="elsewhere such names are plain file names, which shows the writing")
+def test_names_like_paths_of_windows_come_back(tmp_path: Path) -> None:
+    t1, label = tmp_path / r"C:\data, old\p07\t1.nii.gz", tmp_path / r"\\server\share\seg.nii"
+    touch(t1, label)
+    case = CaseFiles("p07", {"t1": t1}, label)
+    assert find_cases(write_manifest(tmp_path / "cases.csv", [case])).cases == (case,)
+
+
+def test_a_manifest_has_only_the_columns_that_are_in_use_and_paths_that_lead_there_from_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path / "a" / "t1.nii", tmp_path / "other" / "x")
+    path = write_manifest("other/cases.csv", [CaseFiles("p1", {"t1": Path("a/../a/t1.nii")})])
+    assert path.read_text("utf-8") == f"case,t1\np1,{tmp_path / 'a' / 't1.nii'}\n"
+    monkeypatch.chdir(tmp_path / "other")
+    assert find_cases("cases.csv").cases == (CaseFiles("p1", {"t1": tmp_path / "a" / "t1.nii"}),)
+
+
+@pytest.mark.parametrize(
+    ("case", "cause"),
+    [
+        (CaseFiles(" p1", {"t1": Path("a")}), "' p1' of case ' p1' cannot stand in a table."),
+        (CaseFiles("p1", {"t1": Path("a")}, group="x "), "'x ' of case 'p1' cannot stand in a table."),
+        (CaseFiles("p\r1", {"t1": Path("a")}), "'p\\r1' of case 'p\r1' cannot stand in a table."),
+        (CaseFiles("p\udcff", {"t1": Path("a")}), "'p\\udcff' of case 'p\udcff' cannot stand in a table."),
+        (CaseFiles("p1", {"group": Path("a")}), "'group' cannot be a channel of a manifest."),
+        (CaseFiles("p1", {"label": Path("a")}), "'label' cannot be a channel of a manifest."),
+        (CaseFiles("p1", {"T1CE": Path("a")}), "'T1CE' cannot be a channel of a manifest."),
+        (CaseFiles("p1", {"a;b;c": Path("a")}), "'a;b;c' cannot be a channel of a manifest."),
+        (CaseFiles("p1", {" t1": Path("a")}), "' t1' cannot be a channel of a manifest."),
+        (CaseFiles("p1", {"": Path("a")}), "'' cannot be a channel of a manifest."),
+    ],
+)
+def test_what_would_be_read_otherwise_is_not_written(tmp_path: Path, case: CaseFiles, cause: str) -> None:
+    with pytest.raises(InputError) as caught:
+        write_manifest(tmp_path / "cases.csv", [case])
+    assert caught.value.cause == cause
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_manifest_needs_cases_of_different_names_and_a_name_of_its_own(tmp_path: Path) -> None:
+    first, second = a_case(tmp_path, "p1", "t1"), a_case(tmp_path, "P1", "t2")
+    with pytest.raises(InputError, match="There is no case to write"):
+        write_manifest(tmp_path / "cases.csv", [])
+    with pytest.raises(InputError, match="Two cases have the name 'P1'"):
+        write_manifest(tmp_path / "cases.csv", [first, second])
+    with pytest.raises(InputError, match=r"cases is no name of a manifest\. Let it end in \.csv\."):
+        write_manifest(tmp_path / "cases", [first])
 
 
 # Plain folders

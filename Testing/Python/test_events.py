@@ -17,6 +17,8 @@ from TransferSegLib.events import (
     Failure,
     Message,
     Metric,
+    Planned,
+    Preview,
     Progress,
     Result,
     Warning,
@@ -40,6 +42,28 @@ class TestJson:
             (
                 Metric("train", 2, {"dice": 0.5}),
                 {"event": "metric", "stage": "train", "step": 2, "values": {"dice": 0.5}},
+            ),
+            (
+                Planned(
+                    "all", {"training": 3, "validation": 1}, 10, 4, 1.25, float("inf"), "cpu", "bfloat16", (1, 1, 3), 5
+                ),
+                {
+                    "event": "plan",
+                    "strategy": "all",
+                    "cases": {"training": 3, "validation": 1},
+                    "parameters": 10,
+                    "trained": 4,
+                    "memory_gb": 1.25,
+                    "seconds": None,
+                    "device": "cpu",
+                    "precision": "bfloat16",
+                    "spacing_mm": [1, 1, 3],
+                    "epochs": 5,
+                },
+            ),
+            (
+                Preview("p1", Path("a") / "b.nii", 7),
+                {"event": "preview", "case": "p1", "file": str(Path("a") / "b.nii"), "epoch": 7},
             ),
             (Message("train", "hello"), {"event": "message", "stage": "train", "text": "hello"}),
             (Warning("careful", "p1"), {"event": "warning", "text": "careful", "case": "p1"}),

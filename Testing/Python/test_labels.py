@@ -138,6 +138,16 @@ class TestValidation:
         [
             ((BACK,), {}, "Label scheme 's' has 1 classes. Give at least two."),
             (
+                (BACK, LabelClass("", (1,), (0, 0, 0))),
+                {},
+                "Label scheme 's' has something without a name. Name each class and region.",
+            ),
+            (
+                (BACK, ONE),
+                {"": ("one",)},
+                "Label scheme 's' has something without a name. Name each class and region.",
+            ),
+            (
                 (BACK, ONE, LabelClass("one", (2,), (0, 0, 0))),
                 {},
                 "Label scheme 's' uses a name twice: ['background', 'one', 'one']. Make them unique.",

@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from TransferSegLib.errors import InputError
-from TransferSegLib.options import split_names, takes
+from TransferSegLib.options import numbers, share_or_names, split_names, takes
 from TransferSegLib.recipe import option
 
 
@@ -114,3 +114,20 @@ def test_two_dataclasses_go_to_one_command() -> None:
 
     assert CliRunner().invoke(command, ["--name", "tea", "--spoons", "1"]).exit_code == 0
     assert received == [Soup(spoons=1), Drink("tea")]
+
+
+def test_a_case_whose_name_is_a_number_can_be_held_out() -> None:
+    assert share_or_names("001") == ("001",)
+    assert share_or_names("001,002") == ("001", "002")
+    assert share_or_names("0.25") == 0.25
+    assert share_or_names("0") == 0
+    assert share_or_names("none") == ()
+
+
+def test_numbers_are_read_as_the_option_wants_them() -> None:
+    assert numbers("1, 2.5,3", float, "--spacing") == [1.0, 2.5, 3.0]
+    assert numbers("7,19", int, "--without") == [7, 19]
+    assert numbers("", int, "--without") == []
+    with pytest.raises(InputError) as caught:
+        numbers("1,x", int, "--without")
+    assert str(caught.value) == "--without cannot be '1,x'. Give numbers, comma-separated."

@@ -14,7 +14,7 @@ import torch
 from model_examples import card_fields
 
 from TransferSegLib.card import hashed_cases
-from TransferSegLib.case import CHANNELS
+from TransferSegLib.case_files import CHANNELS
 from TransferSegLib.datasets import find_cases
 from TransferSegLib.errors import InputError
 from TransferSegLib.events import Event, Warning

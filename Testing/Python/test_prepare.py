@@ -12,7 +12,8 @@ import pytest
 from brains import write_case
 from model_examples import small_model
 
-from TransferSegLib.case import CHANNELS, CaseFiles, load_case
+from TransferSegLib.case import load_case
+from TransferSegLib.case_files import CHANNELS, CaseFiles
 from TransferSegLib.datasets import parse_case
 from TransferSegLib.errors import Cancelled, DependencyError, InputError
 from TransferSegLib.events import CancelToken, Event, Failure, Result

@@ -19,12 +19,14 @@ from test_training import recipe
 
 from TransferSegLib import announcement, engines
 from TransferSegLib.card import case_hash
-from TransferSegLib.case import CHANNELS, load_case
+from TransferSegLib.case import load_case
+from TransferSegLib.case_files import CHANNELS
 from TransferSegLib.datasets import find_cases
 from TransferSegLib.errors import Cancelled, InputError, ModelError, ResourceError
-from TransferSegLib.events import CancelToken, Event, Message, Metric, Progress, Result
+from TransferSegLib.events import CancelToken, Event, Message, Metric, Planned, Progress, Result
 from TransferSegLib.inference import segment
 from TransferSegLib.labels import GLIOMA
+from TransferSegLib.memory import BASE_BYTES, training_bytes
 from TransferSegLib.metrics import dice
 from TransferSegLib.model import load_model
 from TransferSegLib.preprocess import Pipeline
@@ -269,6 +271,43 @@ def test_before_the_first_step_the_user_reads_what_will_happen(
     assert re.search(rf"^all +101,048 +{TRAINED[strategy]:,}$", text, re.M)
     assert ("frozen" in text) == (strategy in ("last-three", "decoder", "norm"))
     assert (re.search(r"^encoder .*frozen$", text, re.M) is not None) == (strategy in ("last-three", "decoder"))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_same_is_told_in_numbers(runs: dict[str, tuple[Run, list[Event]]], strategy: str) -> None:
+    _, events = runs[strategy]
+    (told,) = [event for event in events if isinstance(event, Planned)]
+    (message,) = [event for event in events if isinstance(event, Message)]
+    assert events.index(told) == events.index(message) + 1
+    assert json.loads(told.to_json()) == {
+        "event": "plan",
+        "strategy": strategy,
+        "cases": {"training": 2, "validation": 1, "held_out": 1},
+        "parameters": 101_048,
+        "trained": TRAINED[strategy],
+        "memory_gb": told.memory_gb,
+        "seconds": told.seconds,
+        "device": "cpu",
+        "precision": "float32",
+        "spacing_mm": [SPACING_MM] * 3,
+        "epochs": 2,
+    }
+    bytes_ = training_bytes(16**3, "float32") + BASE_BYTES
+    assert told.memory_gb == pytest.approx(bytes_ / 2**30, abs=1e-3)
+    assert f"Memory: about {told.memory_gb:.1f} GB. Time: about {max(1, round(told.seconds))} s" in message.text
+
+
+def test_the_time_that_is_told_is_that_of_all_steps_and_validations(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(announcement, "_trial_step", lambda *_: (100.0, 7.0))
+    events: list[Event] = []
+    tune(place, tmp_path / "out", chosen=recipe(epochs=2, patches_per_case=3), on_event=events.append)
+    (told,) = [event for event in events if isinstance(event, Planned)]
+    assert (told.cases["training"], told.cases["validation"]) == (3, 1)
+    assert told.seconds == 2 * (3 * 3 * 100 + 7)
+    (message,) = [event for event in events if isinstance(event, Message)]
+    assert "Time: about 30 min for 2 epochs." in message.text
 
 
 def test_events_come_in_the_order_of_the_work(runs: dict[str, tuple[Run, list[Event]]], place: Path) -> None:

@@ -8,14 +8,44 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import (
+    DrawFn,
+    booleans,
+    characters,
+    composite,
+    dictionaries,
+    integers,
+    lists,
+    none,
+    permutations,
+    sampled_from,
+    text,
+    tuples,
+)
 
 from TransferSegLib.errors import InputError
 from TransferSegLib.grid import Grid
-from TransferSegLib.labels import GLIOMA, LESION, LabelScheme
+from TransferSegLib.labels import GLIOMA, LESION, LabelClass, LabelScheme
 from TransferSegLib.schemes import choose_scheme
 from TransferSegLib.volume import Volume, write_volume
 
 STROKE = LabelScheme.from_names("stroke", {"background": 0, "infarct": 1, "penumbra": 2})
+
+
+@composite
+def schemes(draw: DrawFn) -> LabelScheme:
+    """Any scheme that a user can make: names with spaces, in any alphabet, codes in any order, any colors."""
+    names = draw(lists(text(characters(exclude_categories=["Cs"]), min_size=1), min_size=2, max_size=6, unique=True))
+    codes = iter(draw(permutations(range(256)))[: 2 * len(names)])
+    color = tuples(*[integers(0, 255)] * 3)
+    meaning = none() | tuples(text("0123456789", min_size=6), text(characters(exclude_categories=["Cs"])))
+    classes = []
+    for name in names:
+        own = tuple(next(codes) for _ in range(draw(integers(1, 2))))
+        classes.append(LabelClass(name, own, draw(color), draw(meaning)))
+    members = lists(sampled_from(names[1:]), min_size=1, unique=True).map(tuple)
+    return LabelScheme(draw(sampled_from(names)), tuple(classes), draw(dictionaries(sampled_from(names), members)))
 
 
 def label_file(path: Path, *values: int) -> Path:
@@ -41,6 +71,18 @@ class TestWhatTheUserSays:
     def test_a_json_file_holds_a_scheme(self, tmp_path: Path, kind: type) -> None:
         path = json_file(tmp_path / "stroke.json", STROKE.to_dict())
         assert choose_scheme(kind(path), GLIOMA, []) == STROKE
+
+    @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(scheme=schemes(), ascii_only=booleans())
+    def test_what_a_scheme_says_of_itself_is_understood_again(
+        self, tmp_path: Path, scheme: LabelScheme, ascii_only: bool
+    ) -> None:
+        path = tmp_path / "schema é.json"
+        path.write_text(json.dumps(scheme.to_dict(), ensure_ascii=ascii_only), "utf-8")
+        found = choose_scheme(str(path), GLIOMA, [])
+        assert found == scheme
+        assert list(found.regions) == list(scheme.regions)
+        assert found.to_dict() == scheme.to_dict()
 
     def test_a_json_file_saved_by_windows_notepad_is_read(self, tmp_path: Path) -> None:
         path = tmp_path / "stroke.json"

@@ -5,12 +5,22 @@ from __future__ import annotations
 import re
 
 import pytest
+import torch
 from torch import nn
 
 from TransferSegLib.errors import InputError
 from TransferSegLib.network import UNet
-from TransferSegLib.strategies import LAYER_GROUPS, NORMS, STRATEGIES, find_strategy, layer_group
-from TransferSegLib.transfer import in_groups
+from TransferSegLib.strategies import (
+    LAYER_GROUPS,
+    NORMS,
+    STRATEGIES,
+    Strategy,
+    count_parameters,
+    find_strategy,
+    layer_group,
+    layer_parameters,
+)
+from TransferSegLib.transfer import freeze, in_groups
 
 LAST_THREE = ["decoder.1.conv1", "decoder.1.conv2", "head"]
 
@@ -80,6 +90,32 @@ def test_what_each_strategy_renews_and_trains(name: str, new: int, trained: int)
     strategy, network = find_strategy(name), UNet()
     assert parameters_in(network, *strategy.new) == new
     assert parameters_in(network, *strategy.trained) == trained
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=list(STRATEGIES))
+@pytest.mark.parametrize(
+    ("in_channels", "classes", "base_filters", "steps"),
+    [(4, 4, 4, 4), (4, 2, 4, 4), (1, 2, 1, 2), (3, 5, 2, 3), (7, 11, 3, 5), (2, 3, 16, 6)],
+)
+def test_parameters_are_counted_as_they_are_in_the_network(
+    strategy: Strategy, in_channels: int, classes: int, base_filters: int, steps: int
+) -> None:
+    with torch.device("meta"):
+        network = UNet(in_channels, classes, base_filters, steps)
+    found = count_parameters(strategy, in_channels, classes, base_filters, steps)
+    freeze(network, strategy)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    assert found.trained == sum(parameter.numel() for parameter in trained)
+    assert found.total == sum(parameter.numel() for parameter in network.parameters())
+    modules = dict(network.named_modules())
+    assert layer_parameters(in_channels, classes, base_filters, steps) == {
+        name: sum(parameter.numel() for parameter in modules[name].parameters()) for name in layers(network)
+    }
+
+
+def test_the_counts_of_the_paper_need_no_network() -> None:
+    assert count_parameters(find_strategy("scratch"), 4, 2) == (101_038, 101_038)
+    assert count_parameters(find_strategy("decoder"), 4, 4) == (45_576, 101_048)
 
 
 def test_what_is_new_is_always_trained() -> None:

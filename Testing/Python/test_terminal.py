@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -277,13 +278,18 @@ class TestStopping:
             assert cancel.cancelled
 
 
-def run_session(code: str, reporting: str = "cancel_on_eof=True") -> subprocess.Popen[str]:
-    """A process of its own in a session."""
+def run_session(
+    code: str, reporting: str = "cancel_on_eof=True", after: str = "", grace_s: float = 60
+) -> subprocess.Popen[str]:
+    """A process of its own: ``code`` in a session, then what comes ``after`` it."""
     lines = (
-        "import sys, time",
+        "import sys, threading, time",
+        "from TransferSegLib import terminal",
         "from TransferSegLib.terminal import Reporting, session",
+        f"terminal.GRACE_S = {grace_s}",
         f"with session(Reporting({reporting})) as (on_event, cancel):",
         *(f"    {line}" for line in code.splitlines()),
+        after,
     )
     command = [sys.executable, "-c", "\n".join(lines)]
     pipe = subprocess.PIPE
@@ -326,6 +332,56 @@ class TestStandardInput:
         assert process.stdout.readline() in ("child\n", "0\n")
         assert process.wait(timeout=30) == 0
         process.communicate()
+
+    def test_a_program_that_is_started_meanwhile_has_nothing_to_wait_for(self) -> None:
+        process = run_session(
+            "import subprocess\n"
+            "reader = [sys.executable, '-c', 'import sys; print(repr(sys.stdin.read()))']\n"
+            "print(subprocess.run(reader, capture_output=True, text=True, timeout=20).stdout, flush=True)"
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "''\n"
+        assert process.communicate(timeout=30)[1] == ""
+        assert process.returncode == 0
+
+    def test_a_command_that_is_stuck_is_ended_after_a_grace(self) -> None:
+        process = run_session("print('stuck', flush=True); time.sleep(60)", grace_s=0.3)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "stuck\n"
+        time.sleep(1)
+        assert process.poll() is None  # as long as the input is open
+        assert process.communicate(timeout=30) == ("", "")
+        assert process.returncode == 3
+
+    def test_the_processes_that_it_started_end_with_it(self) -> None:
+        process = run_session(
+            "import multiprocessing\n"
+            "child = multiprocessing.get_context('spawn').Process(target=time.sleep, args=(60,))\n"
+            "child.start()\n"
+            "print('stuck', flush=True); time.sleep(60)",
+            grace_s=0.3,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "stuck\n"
+        process.communicate(timeout=30)  # which ends when the last process has closed its output
+        assert process.returncode == 3
+
+    def test_a_command_that_takes_less_than_the_grace_to_stop_ends_by_itself(self) -> None:
+        process = run_session(
+            "while not cancel.cancelled: time.sleep(0.01)\ntime.sleep(0.5); print('done')", grace_s=20
+        )
+        assert process.communicate(timeout=30) == ("done\n", "")
+        assert process.returncode == 0
+
+    def test_what_a_process_does_after_the_command_is_not_cut_short(self) -> None:
+        process = run_session("pass", after="time.sleep(1); print('alive')", grace_s=0.2)
+        assert process.communicate(timeout=30) == ("alive\n", "")
+        assert process.returncode == 0
+
+    def test_a_process_that_hangs_on_its_way_out_is_ended_too(self) -> None:
+        process = run_session("threading.Thread(target=time.sleep, args=(60,)).start()", grace_s=0.3)
+        assert process.communicate(timeout=30) == ("", "")
+        assert process.returncode == 3
 
     def test_without_the_option_nothing_happens_when_it_is_closed(self) -> None:
         process = run_session("time.sleep(0.3); print(cancel.cancelled)", "")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from TransferSegLib import training as module
+from TransferSegLib.checkpoint import load_checkpoint
+from TransferSegLib.distributed import World
 from TransferSegLib.errors import Cancelled, InputError, ResourceError
 from TransferSegLib.events import CancelToken, Event, Metric, Progress
 from TransferSegLib.labels import GLIOMA
@@ -233,6 +236,30 @@ def test_the_best_epoch_has_the_highest_sum_of_dice(monkeypatch: pytest.MonkeyPa
 
 def copy_of(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def test_each_best_epoch_is_shown_as_it_is_once_it_is_safe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    scripted(monkeypatch, dices(0.5, 2.1, 2.0, 2.2))
+    seen: list[tuple[int, dict[str, Tensor]]] = []
+
+    def show(network: UNet, validation: Sequence[Prepared], epoch: int) -> None:
+        assert validation is VALIDATION
+        saved = load_checkpoint(tmp_path / "checkpoint")
+        assert saved.progress["best_epoch"] == saved.progress["epoch"] == epoch
+        assert same(saved.tensors["best"], copy_of(network))
+        seen.append((epoch, copy_of(network)))
+
+    result = run(recipe(epochs=4), checkpoint=tmp_path / "checkpoint", on_best=show)
+    assert [epoch for epoch, _ in seen] == [1, 2, 4]
+    assert same(seen[-1][1], result.weights)
+
+
+def test_only_the_first_of_several_processes_shows_its_best_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, dices(0.5, 2.1))
+    monkeypatch.setattr(World, "sum_", lambda *_: None)
+    seen: list[object] = []
+    run(recipe(epochs=2, batch_size=2), world=World(1, 2), on_best=lambda *told: seen.append(told))
+    assert seen == []
 
 
 def test_one_region_alone_does_not_make_an_epoch_the_best(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import torch
 from brains import prepared
 from torch import Tensor, nn
 
-from TransferSegLib.case import CHANNELS
+from TransferSegLib.case_files import CHANNELS
 from TransferSegLib.errors import ModelError
 from TransferSegLib.labels import GLIOMA
 from TransferSegLib.network import UNet

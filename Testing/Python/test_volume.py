@@ -18,7 +18,7 @@ from phantoms import GRIDS, make_grid, write_dicom
 
 from TransferSegLib.errors import InputError, ResourceError, TransferSegError
 from TransferSegLib.grid import Grid
-from TransferSegLib.volume import Volume, ending, read_volume, stem, write_volume
+from TransferSegLib.volume import Volume, check_writable, read_volume, write_volume
 
 GRID = make_grid((1.1, 0.9, 3.0), "LSA", (20, -15, 30), extent=15)
 DATA = np.random.default_rng(0).integers(-500, 2000, GRID.shape).astype(np.int16)
@@ -51,24 +51,6 @@ def refusal(path):
     with pytest.raises(InputError) as caught:
         read_volume(path)
     return str(caught.value)
-
-
-class TestNames:
-    @pytest.mark.parametrize(
-        ("name", "expected"),
-        [
-            ("a.nii.gz", (".nii.gz", "a")),
-            ("A.NII.GZ", (".nii.gz", "A")),
-            ("/data/b.c/sub-01_T1w.nii", (".nii", "sub-01_T1w")),
-            ("case.1.mha", (".mha", "case.1")),
-            ("a.nrrd", (".nrrd", "a")),
-            ("a.txt", ("", "a.txt")),
-            ("a.gz", ("", "a.gz")),
-            ("dicom", ("", "dicom")),
-        ],
-    )
-    def test_ending_and_stem(self, name, expected):
-        assert (ending(name), stem(name)) == expected
 
 
 def test_an_array_that_is_not_on_its_grid_is_refused():
@@ -551,6 +533,14 @@ class TestBadOutput:
         with pytest.raises(InputError) as caught:
             write_volume(Volume(DATA.astype(np.complex64), GRID), path)
         assert str(caught.value) == f"{path} has values of the type complex64. Convert them to real numbers."
+
+    @pytest.mark.parametrize("name", ["a.hdr", "a.mhd", "a.txt", "a"])
+    def test_a_name_that_cannot_be_written_is_told_before_there_is_anything_to_write(self, name):
+        with pytest.raises(
+            InputError, match=r"has no image ending we can write\. Use \.nii\.gz, \.nii, \.nrrd or \.mha"
+        ):
+            check_writable(name)
+        assert [check_writable(f"A{item.upper()}") for item in ENDINGS] == list(ENDINGS)
 
     @pytest.mark.parametrize("name", ENDINGS)
     def test_a_file_stands_where_a_folder_is_needed(self, tmp_path, name):

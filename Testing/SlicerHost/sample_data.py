@@ -55,6 +55,10 @@ class SampleDataLogic:
             loadFileTypes=loadFileTypes or loadFileType,
             checksums=checksums,
         )
+        if uris is None or fileNames is None:
+            raise TypeError(
+                f"Sample '{sampleName}' needs lists of addresses and file names, empty ones if there are none"
+            )
         if not (source.uris or customDownloader):
             raise HostRefusal(f"Sample '{sampleName}' has neither an address nor a function")
         if thumbnailFileName and not Path(thumbnailFileName).is_file():

@@ -251,6 +251,13 @@ def _reason(error: Exception) -> str:
     return (error.cause if isinstance(error, InputError) else str(error)).rstrip(".")
 
 
+def inside(brain: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``probabilities`` (F, i, j, k), changed in place to background outside of ``brain`` (i, j, k)."""
+    probabilities *= brain
+    probabilities[0] += ~brain
+    return probabilities
+
+
 def labels_on(grid: Grid, probabilities: NDArray[np.float32], source: Grid) -> NDArray[np.uint8]:
     """The most probable class at each voxel of ``grid``; background (0) where ``source`` does not reach.
 

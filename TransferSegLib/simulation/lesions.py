@@ -16,8 +16,12 @@ from .anatomy import Anatomy, sample
 from .fields import Array, smooth_noise
 from .material import Findings, Material
 
-# Shares of patients that have enhancing lesions, and of their lesions that enhance; of lesions that are black holes.
-_ACTIVE, _ENHANCING, _BLACK_HOLES = 0.4, 0.15, 0.25
+# Shares of patients that have enhancing lesions, and of their lesions that enhance.
+_ACTIVE, _ENHANCING = 0.4, 0.15
+# Beta distribution of the share of lesions that are black holes: few early on, nearly all in old disease.
+_BLACK_HOLES = (0.8, 1.2)
+# By how many mm lesions have grown, and how often: thick, confluent ones are rare in the bank, not in clinics.
+_GROWTH_MM, _GROWTH_SHARES = (0, 1, 2, 3), (0.5, 0.2, 0.2, 0.1)
 _EVERYWHERE = np.ones((3, 3, 3), bool)
 
 
@@ -48,7 +52,7 @@ def patients_left(without: Sequence[int]) -> list[int]:
 
 
 def draw_lesions(random: np.random.Generator, anatomy: Anatomy, without: Sequence[int] = ()) -> Findings:
-    """Lesions of one patient of the bank, or of two: some left out, moved, mirrored, grown, bent; labels of ``LESION``.
+    """Lesions of one to three patients of the bank: some left out, moved, mirrored, grown, bent; labels of ``LESION``.
 
     Parameters
     ----------
@@ -91,19 +95,22 @@ def _compose(
 ) -> tuple[NDArray[np.int32], Array]:
     """Lesions in the bank's space by number, 1 to N, and how strongly each one shows (N + 1)."""
     chosen = np.zeros(bits.shape, bool)
-    for patient in random.choice(patients, random.choice((1, 2), p=(0.7, 0.3)), replace=True):
+    for patient in random.choice(patients, random.choice((1, 2, 3), p=(0.55, 0.3, 0.15)), replace=True):
         mask = bits >> (int(patient) - 1) & 1 > 0
         mask = mask[::-1] if random.random() < 0.5 else mask  # the bank's grid is symmetric about the midline
         found, count = ndimage.label(mask, _EVERYWHERE)
-        kept = random.random(count + 1) < random.uniform(0.5, 1.0)
+        kept = random.random(count + 1) < random.uniform(0.6, 1.0)
         kept[0] = False
         if not kept.any() and count:
             kept[random.integers(1, count + 1)] = True
         for number, box in enumerate(ndimage.find_objects(found), 1):
             if kept[number]:
                 _stamp(random, chosen, found[box] == number, [part.start for part in box])
+    growth = int(random.choice(_GROWTH_MM, p=_GROWTH_SHARES))
+    if growth:
+        chosen = ndimage.binary_dilation(chosen, iterations=growth)
     numbers, count = ndimage.label(chosen, _EVERYWHERE)
-    return numbers.astype(np.int32), random.uniform(0.5, 1.1, count + 1).astype(np.float32)
+    return numbers.astype(np.int32), random.uniform(0.6, 1.15, count + 1).astype(np.float32)
 
 
 def _stamp(random: np.random.Generator, onto: NDArray[np.bool_], lesion: NDArray[np.bool_], start: list[int]) -> None:
@@ -128,7 +135,7 @@ def _nearest(numbers: NDArray[np.int32], places: Array, grid: Grid) -> NDArray[n
 
 def _kinds(random: np.random.Generator, count: int) -> NDArray[np.int8]:
     """0: plain, 1: black hole, 2: enhancing."""
-    kinds = (random.random(count) < _BLACK_HOLES).astype(np.int8)
+    kinds = (random.random(count) < random.beta(*_BLACK_HOLES)).astype(np.int8)
     if random.random() < _ACTIVE:
         kinds[random.random(count) < _ENHANCING] = 2
     return kinds
@@ -137,7 +144,7 @@ def _kinds(random: np.random.Generator, count: int) -> NDArray[np.int8]:
 def _haze(random: np.random.Generator, anatomy: Anatomy, lesions: Array) -> Material:
     """What annotators do not mark: bright rims of the ventricles, dirty white matter around lesions."""
     spacing = float(np.mean(anatomy.grid.spacing))
-    rim = np.clip(anatomy.ventricles * 3, 0, 1) * np.clip(1 - anatomy.csf * 2, 0, 1) * random.uniform(0.0, 0.6)
-    around = np.clip(ndimage.gaussian_filter(lesions, 2.5 / spacing) - lesions, 0, 1) * random.uniform(0.0, 0.7)
+    rim = np.clip(anatomy.ventricles * 3, 0, 1) * np.clip(1 - anatomy.csf * 2, 0, 1) * random.uniform(0.0, 0.4)
+    around = np.clip(ndimage.gaussian_filter(lesions, 2.5 / spacing) - lesions, 0, 1) * random.uniform(0.0, 0.45)
     patchy = np.clip(0.6 + 0.5 * smooth_noise(random, lesions.shape, 8 / spacing), 0, 1)
     return Material("lesion", np.clip((rim + around) * patchy, 0, 1) * np.clip(1 - lesions * 2, 0, 1))

@@ -185,6 +185,8 @@ class qMRMLNodeComboBox(SceneAware):
         if self._scene is None:
             self._wanted = node_id or ""
         self._select(node_id or "")
+        # A real one does so too; only what is chosen because the chosen node was removed is not "activated".
+        self.nodeActivated.emit(self.currentNode())
 
     currentNodeID = QtCore.Property(str, lambda self: self._current_id(), setCurrentNodeID)
 

@@ -43,7 +43,11 @@ def registerSampleData():
     import SampleData
 
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="Demo", sampleName="DemoBall", customDownloader=lambda _source: [DemoModuleLogic.makeBall("DemoBall")]
+        category="Demo",
+        sampleName="DemoBall",
+        uris=[],
+        fileNames=[],
+        customDownloader=lambda _source: [DemoModuleLogic.makeBall("DemoBall")],
     )
 
 

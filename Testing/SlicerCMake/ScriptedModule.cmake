@@ -1,0 +1,57 @@
+# Stand-in for slicerMacroBuildScriptedModule: see README.md.
+
+# The path of a file of a module; an error when there is none.
+function(_scripted_module_file output kind name)
+  get_filename_component(path "${name}" ABSOLUTE BASE_DIR "${CMAKE_CURRENT_SOURCE_DIR}")
+  if(kind STREQUAL "SCRIPTS" AND NOT name MATCHES "\\.py$")
+    string(APPEND path ".py")
+  endif()
+  if(NOT EXISTS "${path}" OR IS_DIRECTORY "${path}")
+    message(FATAL_ERROR "slicerMacroBuildScriptedModule(${kind}): '${name}' is no file in ${CMAKE_CURRENT_SOURCE_DIR}")
+  endif()
+  set(${output} "${path}" PARENT_SCOPE)
+endfunction()
+
+function(slicerMacroBuildScriptedModule)
+  cmake_parse_arguments(PARSE_ARGV 0 ARG "WITH_GENERIC_TESTS;WITH_SUBDIR;VERBOSE" "NAME" "SCRIPTS;RESOURCES")
+  if(DEFINED ARG_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "slicerMacroBuildScriptedModule: unknown keywords '${ARG_UNPARSED_ARGUMENTS}'")
+  endif()
+  if("${ARG_NAME}" STREQUAL "")
+    message(FATAL_ERROR "slicerMacroBuildScriptedModule: NAME is missing")
+  endif()
+  if("${ARG_SCRIPTS}" STREQUAL "")
+    message(FATAL_ERROR "slicerMacroBuildScriptedModule(${ARG_NAME}): SCRIPTS is empty")
+  endif()
+
+  set(destination "${CMAKE_BINARY_DIR}/${Slicer_QTSCRIPTEDMODULES_LIB_DIR}")
+  if(ARG_WITH_SUBDIR)
+    get_filename_component(folder "${CMAKE_CURRENT_SOURCE_DIR}" NAME)
+    string(APPEND destination "/${folder}")
+  else()
+    string(APPEND destination "/") # With a slash at its end install() takes what is in it.
+  endif()
+
+  set(copied "")
+  foreach(kind SCRIPTS RESOURCES)
+    foreach(name ${ARG_${kind}})
+      _scripted_module_file(path ${kind} "${name}")
+      if(path IN_LIST copied)
+        message(FATAL_ERROR "slicerMacroBuildScriptedModule(${kind}): '${name}' is named twice")
+      endif()
+      list(APPEND copied "${path}")
+      file(RELATIVE_PATH relative "${CMAKE_CURRENT_SOURCE_DIR}" "${path}")
+      if(NOT ARG_WITH_SUBDIR AND relative MATCHES "^[^/]*\\.py$" AND NOT relative STREQUAL "${ARG_NAME}.py")
+        message(FATAL_ERROR "slicerMacroBuildScriptedModule: Slicer would take '${relative}' for a module")
+      endif()
+      configure_file("${path}" "${destination}/${relative}" COPYONLY)
+    endforeach()
+  endforeach()
+  install(DIRECTORY "${destination}"
+    DESTINATION "${Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR}" COMPONENT RuntimeLibraries)
+
+  if(BUILD_TESTING AND ARG_WITH_GENERIC_TESTS)
+    _add_slicer_test(nomainwindow_qSlicer${ARG_NAME}ModuleGenericTest
+      --no-main-window --disable-cli-modules --python-code "unittest of ${ARG_NAME}")
+  endif()
+endfunction()

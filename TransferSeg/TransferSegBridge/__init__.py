@@ -1,0 +1,1 @@
+"""Between Slicer and TransferSegLib: the only code, with TransferSeg.py, that knows both."""

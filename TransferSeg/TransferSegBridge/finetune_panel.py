@@ -1,0 +1,491 @@
+"""The panel that fine-tunes: cases, source model, strategy, curves, result on held-out cases."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from TransferSegLib.labels import SCHEMES, LabelScheme
+from TransferSegLib.registry import list_models
+from TransferSegLib.strategies import STRATEGIES, count_parameters
+
+from .annotated import AnnotatedCase, loadCases, schemeOf, storeCases, uniqueName
+from .case_table import CaseTable
+from .channels import groupIntoCases
+from .curves import Curves
+from .finetuning import FinetuneJob, FinetuneRequest, FinetuneResult, freeName, installRun
+from .model_picker import channelsOf
+from .packages import status
+from .parameters import TransferSegParameterNode, modifying
+from .preview import Preview
+from .run_view import RunView
+from .runfolder import RunFolder, unfinishedRuns
+from .segment_panel import fillDevices, select
+from .segments import matchSegments
+
+_FEW = 10  # held-out cases below which a mean Dice is no more than a hint
+
+
+class FinetunePanel:
+    """Connects its widgets with the parameter node, and starts the work.
+
+    Parameters
+    ----------
+    widget : the loaded ``FinetunePanel.ui``.
+    onModelsChanged : is called when a model was added.
+    """
+
+    def __init__(self, widget: Any, onModelsChanged: Any) -> None:
+        self.widget = widget
+        self.ui = ui = slicer.util.childWidgetVariables(widget)
+        self.job: FinetuneJob | None = None
+        self.curves: dict[str, Curves] = {}
+        self._onModelsChanged = onModelsChanged
+        self._parameters: TransferSegParameterNode | None = None
+        self._guiTag: int | None = None
+        self._folder: RunFolder | None = None
+        self._preview = Preview()
+        self._cardsOf: dict[str, list[str]] = {}
+        self.view = RunView(
+            ui.finetuneButton,
+            ui.finetuneProgress,
+            ui.finetuneStatus,
+            ui.finetuneLog,
+            ui.finetuneLogGroup,
+            _("Fine-tune"),
+            _("Pause"),
+        )
+        self.table = CaseTable(ui.casesTable, ui.caseFrame, ui.classesTable, self._setCases, self._caseChosen)
+        fillDevices(ui.trainDeviceCombo)
+        for strategy in STRATEGIES.values():
+            ui.strategyCombo.addItem(strategy.name, strategy.name)
+        for text, spacing in ((_("as the source"), 0.0), ("1 mm", 1.0), ("1.5 mm", 1.5), ("2 mm", 2.0)):
+            ui.spacingCombo.addItem(text, spacing)
+        ui.sourceCombo.connect("currentIndexChanged(int)", lambda index: self._choose("source", ui.sourceCombo, index))
+        ui.schemeCombo.connect(
+            "currentIndexChanged(int)", lambda index: self._schemeChosen(ui.schemeCombo.itemData(index))
+        )
+        ui.strategyCombo.connect(
+            "currentIndexChanged(int)", lambda index: self._choose("strategy", ui.strategyCombo, index)
+        )
+        ui.spacingCombo.connect(
+            "currentIndexChanged(int)", lambda index: self._choose("spacing", ui.spacingCombo, index)
+        )
+        ui.trainDeviceCombo.connect(
+            "currentIndexChanged(int)", lambda index: self._choose("trainDevice", ui.trainDeviceCombo, index)
+        )
+        for button, slot in (
+            (ui.addSceneButton, self.addFromScene),
+            (ui.addFolderButton, self._askFolder),
+            (ui.newCaseButton, self._newCase),
+            (ui.removeCaseButton, self._removeCases),
+            (ui.finetuneButton, self._clicked),
+            (ui.resumeButton, self._resume),
+            (ui.keepButton, self._keep),
+            (ui.deleteRunButton, self._deleteRun),
+            (ui.curvesButton, self._showCurves),
+            (ui.folderButton, self._openFolder),
+        ):
+            button.connect("clicked(bool)", slot)
+        ui.runsCombo.connect("currentIndexChanged(int)", lambda index: self._updateRuns())
+        self.refreshModels()
+        self.refreshRuns()
+
+    def setParameterNode(self, parameters: TransferSegParameterNode | None) -> None:
+        """Show the choices of another parameter node, or of none."""
+        if self._parameters is not None and self._guiTag is not None:
+            self._parameters.disconnectGui(self._guiTag)
+        self._parameters, self._guiTag = parameters, None
+        if parameters is None:
+            return
+        with modifying(parameters):
+            if not parameters.source:
+                names = [entry.name for entry in list_models() if entry.problem is None]
+                parameters.source = next(
+                    (name for name in names if name.startswith("ms-lesion")), names[0] if names else ""
+                )
+            if not parameters.runName:
+                parameters.runName = freeName("my-model")
+        self._guiTag = parameters.connectGui(self.ui)
+        self.update()
+
+    @property
+    def channels(self) -> list[str]:
+        """That the source model sees, and the new one will."""
+        name = self._parameters.source if self._parameters is not None else ""
+        if name not in self._cardsOf:
+            entry = next((entry for entry in list_models() if entry.name == name), None)
+            self._cardsOf[name] = channelsOf(entry)
+        return self._cardsOf[name]
+
+    def update(self) -> None:
+        """Show what the parameter node has, and whether the work can start."""
+        parameters = self._parameters
+        if parameters is None:
+            return
+        ui = self.ui
+        cases = loadCases(parameters)
+        scheme = schemeOf(parameters, cases)
+        problems = [case.problem(self.channels, scheme) for case in cases]
+        self.table.show(cases, problems, self.channels, scheme)
+        for combo, value in (
+            (ui.sourceCombo, parameters.source),
+            (ui.strategyCombo, parameters.strategy),
+            (ui.spacingCombo, parameters.spacing),
+            (ui.trainDeviceCombo, parameters.trainDevice),
+        ):
+            select(combo, value)
+        self._showSchemes(parameters.scheme)
+        ui.strategyLabel.text = strategyText(parameters.strategy, len(self.channels), len(scheme) if scheme else 2)
+        ui.casesLabel.text = casesText(cases, problems)
+        ui.removeCaseButton.enabled = bool(self.table.chosenRows)
+        ui.removeCaseButton.toolTip = (
+            _("Take the chosen cases out of the table. Nothing is deleted.")
+            if self.table.chosenRows
+            else _("Choose cases in the table first.")
+        )
+        if ui.scoresTableView.mrmlTableNode() is not parameters.scoresTable:
+            ui.scoresTableView.setMRMLTableNode(parameters.scoresTable)
+        if not self.view.running:
+            problem = self.request().problem() or ("" if status().ready else status().text)
+            ui.finetuneButton.enabled = not problem
+            ui.finetuneButton.toolTip = problem or _("Train, and test on the held-out cases.")
+
+    def request(self) -> FinetuneRequest:
+        """What the panel says."""
+        assert self._parameters is not None
+        parameters = self._parameters
+        cases = loadCases(parameters)
+        return FinetuneRequest(
+            parameters.runName,
+            parameters.source,
+            tuple(self.channels),
+            parameters.strategy,
+            tuple(cases),
+            schemeOf(parameters, cases),
+            parameters.epochs,
+            parameters.spacing,
+            parameters.trainDevice,
+            parameters.compare,
+        )
+
+    def refreshModels(self) -> None:
+        """A model was added, renamed or deleted; or a package was installed."""
+        self._cardsOf.clear()
+        combo = self.ui.sourceCombo
+        was = combo.blockSignals(True)
+        combo.clear()
+        for entry in list_models():
+            if entry.problem is None:
+                combo.addItem(entry.name, entry.name)
+                combo.setItemData(combo.count - 1, entry.title, qt.Qt.ToolTipRole)
+        combo.blockSignals(was)
+        self.update()
+
+    def refreshRuns(self) -> None:
+        """A run was stopped, has ended or was deleted."""
+        running = self.job.folder.path if self.job is not None and self.job.running and self.job.folder else None
+        self._runs = [run for run in unfinishedRuns() if run.path != running]
+        combo = self.ui.runsCombo
+        was = combo.blockSignals(True)
+        combo.clear()
+        for run in self._runs:
+            combo.addItem(
+                _("{name}: {strategies}").format(name=run.name, strategies=", ".join(run.waiting)), str(run.path)
+            )
+        combo.blockSignals(was)
+        self._updateRuns()
+
+    def _updateRuns(self) -> None:
+        run, busy = self._chosenRun(), self.view.running
+        self.ui.runGroup.visible = bool(self._runs)
+        self.ui.resumeButton.enabled = run is not None and not busy
+        self.ui.keepButton.enabled = run is not None and run.hasModel() and not busy
+        self.ui.deleteRunButton.enabled = run is not None and not busy
+        tip = _("Wait until the run has ended, or pause it.") if busy else ""
+        self.ui.resumeButton.toolTip = tip or _("Go on where it stopped.")
+        self.ui.keepButton.toolTip = tip or (
+            _("Put the best model so far into the list of models.")
+            if self.ui.keepButton.enabled
+            else _("It was stopped before there was a model.")
+        )
+        self.ui.deleteRunButton.toolTip = tip or _("Delete the run and its copies of the images.")
+
+    # Cases.
+
+    def addFromScene(self, checked: bool = False) -> int:
+        """Add the patients of the scene that are not in the table yet; how many."""
+        assert self._parameters is not None
+        cases = loadCases(self._parameters)
+        known = {nodeID for case in cases if case.loaded for nodeID in case.images.values()}
+        scheme = schemeOf(self._parameters, cases)
+        added = 0
+        nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        for name, images, label in groupIntoCases(nodes, self.channels):
+            ids = {channel: node.GetID() for channel, node in images.items()}
+            if known & set(ids.values()):
+                continue
+            classes = self._guessClasses(label, scheme)
+            cases.append(AnnotatedCase(uniqueName(name, cases), ids, label.GetID() if label else "", True, classes))
+            added += 1
+        self._setCases(cases)
+        if not added:
+            self.view.say(
+                _("No further patient with {channels} was found in the scene.").format(
+                    channels=", ".join(self.channels)
+                )
+            )
+        return added
+
+    def addFolder(self, path: str) -> int:
+        """Add the annotated cases of a dataset on disk that are not in the table yet; how many.
+
+        Raises
+        ------
+        InputError : no case is found there.
+        """
+        from TransferSegLib.datasets import find_cases
+
+        assert self._parameters is not None
+        dataset = find_cases(path, self.channels)
+        cases = loadCases(self._parameters)
+        known = {case.label for case in cases if not case.loaded}
+        found = [case for case in dataset if case.label is not None and str(case.label) not in known]
+        for case in found:
+            images = {channel: str(file) for channel, file in case.channels.items()}
+            name = uniqueName(case.name, cases)
+            cases.append(AnnotatedCase(name, images, str(case.label), False, {}, "auto", case.group, case.patient))
+        with modifying(self._parameters):
+            if dataset.scheme is not None:
+                named = dataset.scheme.name in SCHEMES and SCHEMES[dataset.scheme.name] == dataset.scheme
+                self._parameters.scheme = dataset.scheme.name if named else json.dumps(dataset.scheme.to_dict())
+            self._setCases(cases)
+        without = len(dataset) - len(found)
+        if without:
+            self.view.say(
+                _("{number} cases were left out: they have no label map, or are in the table already.").format(
+                    number=without
+                )
+            )
+        return len(found)
+
+    def _guessClasses(self, label: Any, scheme: LabelScheme | None) -> dict[str, str]:
+        if label is None or not label.IsA("vtkMRMLSegmentationNode"):
+            codes = {code: item.name for item in (scheme.classes[1:] if scheme else ()) for code in item.codes}
+            return {str(code): name for code, name in codes.items()} if label is not None else {}
+        if self._parameters is not None and self._parameters.scheme == "segments":
+            segmentation = label.GetSegmentation()
+            return {key: segmentation.GetSegment(key).GetName() for key in segmentation.GetSegmentIDs()}
+        return matchSegments(label, scheme) if scheme is not None else {}
+
+    def _setCases(self, cases: list[AnnotatedCase]) -> None:
+        if self._parameters is None:
+            return
+        scheme = schemeOf(self._parameters, cases)
+        done = []
+        for case in cases:
+            label = slicer.mrmlScene.GetNodeByID(case.label) if case.loaded and case.label else None
+            done.append(
+                replace(case, classes=self._guessClasses(label, scheme)) if label and not case.classes else case
+            )
+        storeCases(self._parameters, done)
+
+    def _askFolder(self, checked: bool = False) -> None:
+        path = qt.QFileDialog.getExistingDirectory(self.widget, _("Folder with annotated cases"))
+        if path:
+            with slicer.util.tryWithErrorDisplay(_("The cases could not be added.")):
+                self.addFolder(path)
+
+    def _newCase(self, checked: bool = False) -> None:
+        assert self._parameters is not None
+        cases = loadCases(self._parameters)
+        cases.append(AnnotatedCase(uniqueName(_("case"), cases), dict.fromkeys(self.channels, "")))
+        self._setCases(cases)
+        self.ui.casesTable.selectRow(len(cases) - 1)
+        self.ui.caseGroup.collapsed = False
+
+    def _removeCases(self, checked: bool = False) -> None:
+        assert self._parameters is not None
+        rows = set(self.table.chosenRows)
+        self._setCases([case for row, case in enumerate(loadCases(self._parameters)) if row not in rows])
+
+    def _caseChosen(self) -> None:
+        self.update()
+
+    # Choices that a parameter node cannot connect by itself.
+
+    def _choose(self, parameter: str, combo: Any, index: int) -> None:
+        if self._parameters is not None and index >= 0:
+            setattr(self._parameters, parameter, combo.itemData(index))
+
+    def _schemeChosen(self, scheme: str) -> None:
+        if self._parameters is None or not scheme:
+            return
+        with modifying(self._parameters):
+            self._parameters.scheme = scheme
+            self._setCases([replace(case, classes={}) for case in loadCases(self._parameters)])
+
+    def _showSchemes(self, chosen: str) -> None:
+        combo = self.ui.schemeCombo
+        wanted = {name: _schemeText(scheme) for name, scheme in SCHEMES.items()}
+        wanted["segments"] = _("the names of my segments")
+        if chosen not in wanted:
+            scheme = LabelScheme.from_dict(json.loads(chosen))
+            wanted[chosen] = _schemeText(scheme)
+        if [combo.itemData(row) for row in range(combo.count)] != list(wanted):
+            was = combo.blockSignals(True)
+            combo.clear()
+            for scheme, text in wanted.items():
+                combo.addItem(text, scheme)
+            combo.blockSignals(was)
+        select(combo, chosen)
+
+    # The run.
+
+    def _clicked(self, checked: bool = False) -> None:
+        if self.job is not None and self.job.running:
+            self.job.stop()
+            self.view.stopping()
+        else:
+            self._start(self.request())
+
+    def _resume(self, checked: bool = False) -> None:
+        run = self._chosenRun()
+        if run is not None:
+            self._start(run)
+
+    def _start(self, what: FinetuneRequest | RunFolder) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The fine-tuning could not start.")):
+            self.curves = {}
+            self._preview.begin(loadCases(self._parameters) if self._parameters is not None else [])
+            self.job = FinetuneJob(what, self._event, self._finished)
+            self.view.begin(_("Starting..."))
+            try:
+                self.job.start()
+            except Exception as error:
+                self.job = None
+                self.view.end(str(error))
+                raise
+            self._folder = self.job.folder
+            self.ui.folderButton.enabled = True
+            self.refreshRuns()
+
+    def _event(self, event: dict[str, Any]) -> None:
+        self.view.event(event)
+        if event["event"] == "metric" and event["stage"] == "train":
+            strategy = event["strategy"]
+            if strategy not in self.curves:
+                assert self._folder is not None
+                self.curves[strategy] = Curves(f"{self._folder.name} {strategy}")
+            self.curves[strategy].add(event["step"], event["values"])
+            self.ui.curvesButton.enabled = True
+        elif event["event"] == "preview" and self._parameters is not None and self._parameters.preview:
+            scheme = schemeOf(self._parameters, loadCases(self._parameters))
+            if scheme is not None:
+                self._preview.show(event, scheme)
+
+    def _finished(self, result: FinetuneResult) -> None:
+        self._folder = result.folder
+        if result.outcome.cancelled:
+            self.view.end(_("Paused. It goes on with 'Resume', also after Slicer was closed."))
+        elif not result.outcome.ok:
+            self.view.end(result.outcome.message, problem=True)
+            if result.outcome.log:
+                self.view.note(result.outcome.log)
+        else:
+            self._preview.end()
+            text = scoresText(result.folder)
+            self.view.end(_("The model {name} is ready: choose it to segment.").format(name=result.model))
+            self.ui.scoresLabel.text = text
+            self.view.note(text)
+            self.ui.scoresGroup.collapsed = False
+            if self._parameters is not None:
+                with modifying(self._parameters):
+                    self._parameters.scoresTable = result.table
+                    self._parameters.runName = freeName(result.model)
+            self._onModelsChanged()
+        self.refreshRuns()
+        self.update()
+
+    def _chosenRun(self) -> RunFolder | None:
+        index = self.ui.runsCombo.currentIndex
+        return self._runs[index] if 0 <= index < len(self._runs) else None
+
+    def _keep(self, checked: bool = False) -> None:
+        run = self._chosenRun()
+        if run is not None:
+            with slicer.util.tryWithErrorDisplay(_("The model could not be kept.")):
+                self.view.say(_("The best model so far is in the list: {name}.").format(name=installRun(run)))
+                self._onModelsChanged()
+
+    def _deleteRun(self, checked: bool = False) -> None:
+        run = self._chosenRun()
+        question = _("Delete the run {name}? It cannot go on then. Models in the list stay.")
+        if run is not None and slicer.util.confirmOkCancelDisplay(question.format(name=run.name)):
+            with slicer.util.tryWithErrorDisplay(_("The run could not be deleted.")):
+                run.remove()
+            self.refreshRuns()
+            self.update()
+
+    def _showCurves(self, checked: bool = False) -> None:
+        for curves in self.curves.values():
+            curves.show()
+
+    def _openFolder(self, checked: bool = False) -> None:
+        if self._folder is not None:
+            qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self._folder.path)))
+
+    def close(self) -> None:
+        """Stop what runs, so that it can go on later; the panel goes away."""
+        if self.job is not None and self.job.running:
+            self.job.stop()
+        self.view.close()
+        self.setParameterNode(None)
+
+
+def _schemeText(scheme: LabelScheme) -> str:
+    return scheme.name if scheme.names[1:] == (scheme.name,) else f"{scheme.name}: {', '.join(scheme.names[1:])}"
+
+
+def casesText(cases: list[AnnotatedCase], problems: list[str]) -> str:
+    """What the table holds, in a sentence."""
+    if not cases:
+        return _("Add cases: patients with their images and a segmentation made by a person.")
+    wrong = [f"{case.name}: {problem}" for case, problem in zip(cases, problems, strict=True) if problem]
+    if wrong:
+        return _("{number} of {total} cases cannot be used yet. {first}").format(
+            number=len(wrong), total=len(cases), first=wrong[0]
+        )
+    patients = len({case.patient or case.name for case in cases})
+    text = _("{cases} cases of {patients} patients.").format(cases=len(cases), patients=patients)
+    if patients < 3 and not any(case.role == "test" for case in cases):
+        text += " " + _("Too few to hold one out: how good the model is on unseen patients will not be known.")
+    return text
+
+
+def strategyText(name: str, channels: int, classes: int) -> str:
+    """What a strategy trains, in plain words and in numbers."""
+    trained, total = count_parameters(STRATEGIES[name], channels, classes)
+    numbers = _("{trained} of {total} parameters are trained.").format(trained=f"{trained:,}", total=f"{total:,}")
+    return f"{STRATEGIES[name].explanation} {numbers}"
+
+
+def scoresText(folder: RunFolder) -> str:
+    """The result on the held-out cases in words, with how much it is worth."""
+    scores = folder.scores()
+    if not scores or not next(iter(scores.values())):
+        return _("No case was held out: how good the model is on unseen patients is not known.")
+    lines = []
+    for strategy, found in scores.items():
+        means = ", ".join(f"{region} {mean:.2f}" for region, (mean, _number) in found.items())
+        lines.append(_("Mean Dice with {strategy}: {means}.").format(strategy=strategy, means=means))
+    number = max(count for found in scores.values() for _mean, count in found.values())
+    lines.append(_("Measured on {number} held-out cases.").format(number=number))
+    if number < _FEW:
+        lines.append(_("So few cases give a hint, no proof."))
+    return " ".join(lines)

@@ -1,0 +1,145 @@
+"""RunFolder: a fine-tuning on disk, so that it goes on after Slicer was closed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from TransferSegLib.errors import InputError
+from TransferSegLib.files import atomic_path, os_errors
+from TransferSegLib.registry import home_folder
+
+_NOTE, _FORMAT = "run.json", 1
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """What a fine-tuning was asked to do, and how far it came.
+
+    Attributes
+    ----------
+    path : the folder; it has ``cases.csv``, ``labels.json``, ``cases/`` and a folder for each strategy.
+    name : of the model it makes.
+    source : the model it starts from; empty when nothing is loaded.
+    strategies : to train one after the other; the first one makes the model, the others are compared with it.
+    options : of the command, without those that name files.
+    cases : case name to its role.
+    done : the strategies that have come to their end.
+    """
+
+    path: Path
+    name: str
+    source: str
+    strategies: tuple[str, ...]
+    options: Mapping[str, str]
+    cases: Mapping[str, str]
+    done: tuple[str, ...] = ()
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "cases.csv"
+
+    @property
+    def scheme(self) -> Path:
+        return self.path / "labels.json"
+
+    @property
+    def preview(self) -> Path:
+        """Label map of a validation case as the network sees it now."""
+        return self.path / "preview.nii"
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """The strategies that are not done."""
+        return tuple(strategy for strategy in self.strategies if strategy not in self.done)
+
+    def out(self, strategy: str) -> Path:
+        """Where the command writes what it makes with ``strategy``."""
+        return self.path / strategy
+
+    def arguments(self, strategy: str) -> list[str]:
+        """Of the command that trains with ``strategy``, or goes on with it."""
+        out = self.out(strategy)
+        arguments = ["finetune", str(self.manifest), "--strategy", strategy, "--labels", str(self.scheme)]
+        arguments += ["--out", str(out), "--name", self.name, "--preview", str(self.preview)]
+        # The baseline too takes channels, voxels and pre-processing from the source: it differs in its weights alone.
+        arguments += ["--source", self.source] if self.source else []
+        for role, option in (("validate", "--validation"), ("test", "--held-out")):
+            names = [name for name, found in self.cases.items() if found == role]
+            # With a comma at the end a name that looks like a share of cases is taken as a name.
+            arguments += [option, ",".join(names) + "," if names else "0"]
+        for option, value in self.options.items():
+            arguments += [f"--{option}", value]
+        return [*arguments, "--resume"] if (out / "checkpoint.safetensors").exists() else arguments
+
+    def hasModel(self) -> bool:
+        """Whether there is a model to use, if only the best one so far."""
+        return (self.out(self.strategies[0]) / "model" / "model.json").exists()
+
+    def scores(self) -> dict[str, dict[str, tuple[float, int]]]:
+        """Strategy to region to the mean Dice on the held-out cases and their number, of those that are done."""
+        found: dict[str, dict[str, tuple[float, int]]] = {}
+        for strategy in self.done:
+            summary = self.out(strategy) / "held-out" / "metrics_summary.csv"
+            if summary.exists():
+                with open(summary, newline="", encoding="utf-8") as file:
+                    rows = [row for row in csv.DictReader(file) if row["metric"] == "dice" and row["mean"]]
+                found[strategy] = {row["region"]: (float(row["mean"]), int(row["n"])) for row in rows}
+        return found
+
+    def save(self) -> None:
+        """Raises
+        ------
+        InputError, ResourceError : it cannot be written.
+        """
+        data = {key: value for key, value in asdict(self).items() if key != "path"}
+        with atomic_path(self.path / _NOTE) as beside:
+            beside.write_text(json.dumps({"format": _FORMAT, **data}, indent=1), encoding="utf-8")
+
+    def remove(self) -> None:
+        """Raises
+        ------
+        InputError : it cannot be deleted.
+        """
+        with os_errors(self.path):
+            shutil.rmtree(self.path)
+
+
+def runsFolder() -> Path:
+    """Where runs are kept. It need not exist."""
+    return home_folder() / "runs"
+
+
+def loadRun(path: Path) -> RunFolder:
+    """Raises
+    ------
+    InputError : the folder holds no run, or one that is damaged.
+    """
+    try:
+        data = json.loads((path / _NOTE).read_text(encoding="utf-8"))
+        if data.pop("format") != _FORMAT:
+            raise ValueError("format")
+        data |= {"strategies": tuple(data["strategies"]), "done": tuple(data["done"])}
+        return RunFolder(path=path, **data)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} holds no run that can be read.", "Delete the folder, and start anew.") from error
+
+
+def listRuns() -> list[RunFolder]:
+    """All runs that can be read, by name."""
+    found = []
+    for path in sorted(runsFolder().iterdir()) if runsFolder().is_dir() else []:
+        try:
+            found.append(loadRun(path))
+        except InputError:
+            continue
+    return found
+
+
+def unfinishedRuns() -> list[RunFolder]:
+    """The runs that were stopped, or that Slicer was closed upon."""
+    return [run for run in listRuns() if run.waiting]
