@@ -1,9 +1,9 @@
 """Simulating one patient with four channels: time and memory, beside TorchIO's domain-randomised images.
 
-"ours, command" is `transferseg simulate` from its start to its end, files written. The rival is what people use for such
-images without a simulator of a disease: TorchIO deforms the same tissue maps, draws a contrast, and adds blur, bias field
-and noise, once for each channel. It has no lesions, no partial volume at their borders and no labels of a disease, so its
-time is what a healthy brain alone costs. Random numbers are drawn anew in each repetition.
+"ours, command" is `transferseg simulate` from its start to its end, files written. The rival is what people use for
+such images without a simulator of a disease: TorchIO deforms the same tissue maps, draws a contrast, and adds blur,
+bias field and noise, once for each channel. It has no lesions, no partial volume at their borders and no labels of a
+disease, so its time is what a healthy brain alone costs. Random numbers are drawn anew in each repetition.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def torchio(args: argparse.Namespace, spacing: float) -> Sample:
     def make() -> None:
         healthy = deform(tio.Subject(tissues=tio.LabelMap(tensor=maps, affine=grid.affine)))
         for _channel in range(4):
-            spoil(draw(healthy))["image"].data
+            made = spoil(draw(healthy))["image"].data
+            assert made.shape[1:] == grid.shape
 
     return Sample(measuring.timed(make, args.repeat), measuring.peak())
 

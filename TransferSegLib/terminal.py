@@ -34,7 +34,7 @@ class Reporting:
 
     events: bool = option(False, "Print events as JSON lines instead of text.")
     cancel_file: str = option("", "Stop cleanly as soon as this file exists.")
-    cancel_on_eof: bool = option(False, "Stop cleanly when standard input is closed.")
+    cancel_on_eof: bool = option(False, "Stop cleanly when standard input is closed, or a minute later by force.")
     threads: int = option(0, "Processor threads to use; 0: all.")
 
 

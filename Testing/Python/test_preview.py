@@ -244,7 +244,7 @@ def test_a_run_that_is_stopped_shows_its_last_best_and_goes_on_showing(
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
+        {"settle": 1.0},
         {"augmentation": ("flip", "affine", "noise"), "batch_size": 2, "precision": "bfloat16", "settle": 0.5},
         {"patch": 16, "patches_per_case": 2, "weight_decay": 0.1},
     ],

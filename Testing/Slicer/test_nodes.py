@@ -443,7 +443,10 @@ def test_a_segmentation_made_of_surfaces_is_brought_onto_the_image_and_left_as_i
     node = segmentation_node(parents=[RIGID])
     node.GetSegmentation().SetSourceRepresentationName("Closed surface")
     segment = node.AddSegmentFromClosedSurfaceRepresentation(ball.GetOutput(), "ball", [1, 0, 0])
-    assert_is_the_sphere(labelMap(node, volume, {segment: 1}), affine)
+    labels = labelMap(node, volume, {segment: 1})
+    assert_is_the_sphere(labels, affine)
+    # Made on the grid of the image, not on another one first.
+    assert np.count_nonzero(labels != (distance(affine) < RADIUS)) < 0.03 * labels.sum()
     assert not node.GetSegmentation().ContainsRepresentation("Binary labelmap")
 
 
@@ -468,8 +471,11 @@ def test_labels_that_are_not_there_are_refused_with_the_reason():
     blank = add_segment(node, np.zeros((3, 3, 3), np.uint8), np.eye(4))
     with pytest.raises(InputError, match="'mine' lies outside of the image 'FLAIR'"):
         labelMap(node, volume, {far: 1})
-    with pytest.raises(InputError, match="Nothing is drawn in the segments of 'mine'"):
+    with pytest.raises(InputError, match="'mine' has no voxels of the classes"):
         labelMap(node, volume, {empty: 1, blank: 2})
+    unloaded = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "truth")
+    with pytest.raises(InputError, match="'truth' has no voxels of the classes"):
+        labelMap(unloaded, volume, {"1": 1})
     with pytest.raises(InputError, match="'mine' has no segment 'gone'"):
         labelMap(node, volume, {"gone": 1})
     warped = warped_volume("vtkMRMLGridTransformNode")
@@ -573,7 +579,7 @@ def test_a_result_without_any_voxel_gives_empty_segments_that_can_be_saved(tmp_p
     volume, _affine = sphere_node("straight")
     node = showLabels(np.zeros(SHAPE, np.uint8), GLIOMA, Place.of(volume))
     assert node.GetSegmentation().GetNumberOfSegments() == 3
-    with pytest.raises(InputError, match="Nothing is drawn"):
+    with pytest.raises(InputError, match="has no voxels of the classes"):
         labelMap(node, volume, {ourSegmentID(node, "edema"): 2})
     assert slicer.util.saveNode(node, str(tmp_path / "empty.seg.nrrd"))
     slicer.mrmlScene.RemoveNode(node)
@@ -737,6 +743,7 @@ def test_a_result_of_an_image_that_was_cropped_meanwhile_lies_where_it_was():
     volume, affine = sphere_node("LPS")
     place = Place.of(volume)
     slicer.util.updateVolumeFromArray(volume, np.arange(24.0).reshape(2, 3, 4))
+    volume.SetOrigin(1, 2, 3)
     node = showLabels((distance(affine) < RADIUS).astype(np.uint8), LESION, place)
     assert_is_the_sphere(*segment_in_world(node, ourSegmentID(node, "lesion")))
 
@@ -792,7 +799,8 @@ def test_undo_of_the_segment_editor_gives_the_segments_from_before_back():
     place = Place.of(volume)
     first = tumour(affine)
     node = showLabels(first, GLIOMA, place)
-    slicer.util.selectModule("SegmentEditor")
+    slicer.modules.segmenteditor.widgetRepresentation()
+    slicer.modules.SegmentEditorWidget.selectParameterNode()
     editor = slicer.modules.SegmentEditorWidget.editor
     editor.setSegmentationNode(node)
     editor.setSourceVolumeNode(volume)

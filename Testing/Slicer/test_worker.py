@@ -19,6 +19,7 @@ from SlicerHost import faults
 from SlicerHost.host import is_real_slicer
 from SlicerHost.pace import watched
 from TransferSegBridge import worker
+from TransferSegBridge.outcome import Transcript
 
 ROOT = Path(__file__).resolve().parents[2]
 POSIX = os.name == "posix"
@@ -296,16 +297,16 @@ class TestOutput:
         assert item.events == [{"event": "message", "text": "ab"}, {"event": "end"}]  # the last without an end
 
     def test_what_is_no_event_goes_to_the_log(self) -> None:
+        lines = ["words", '{"a": 1}', "[1]", "7", "{broken", '{"event": 5}', "", "\r"]
         code = (
-            "for line in ('words', '{\"a\": 1}', '[1]', '7', '{broken', '{\"event\": 5}', '{' * 90000, '', '\\r'):\n"
-            "    say(line + '\\n')\n"
+            f"for line in {lines!r} + ['{{\"a\":' * 90000]: say(line + '\\n')\n"
             "os.write(1, b'\\xff\\xfe\\n'); tell('message')"
         )
         item = Followed(code).start()
         outcome = item.finish()
         assert outcome.ok
         assert item.events == [{"event": "message"}]
-        assert "{{{{\n" in outcome.log
+        assert '{"a":{"a":\n' in outcome.log
         assert outcome.log.endswith("\ufffd\ufffd")
 
     def test_values_of_the_wrong_kind_do_no_harm(self) -> None:
@@ -326,6 +327,15 @@ class TestOutput:
             assert len(item.events) == 1
 
         assert longest_stand_still(run) < 0.1
+
+    def test_a_line_that_never_ends_does_not_fill_the_memory(self) -> None:
+        transcript = Transcript()
+        for _piece in range(10):
+            transcript.feed(b"x" * 300_000)
+            assert len(list(transcript.lines())) <= 1
+        assert len(transcript._output) < 2_000_000
+        transcript.feed(b'\n{"event": "message"}\n')
+        assert list(transcript.lines())[-1] == {"event": "message"}
 
     def test_standard_error_is_the_log_in_any_alphabet(self) -> None:
         code = "os.write(2, 'Fälle: \u4e2d\\n'.encode()); time.sleep(0.2); os.write(2, b'\\n\\nlast\\n'); sys.exit(4)"
@@ -537,6 +547,67 @@ class TestLife:
         assert item.worker.running
         worker.Worker.stopAll()
         assert item.finish().cancelled
+
+
+class TestLauncher:
+    """Slicer's Python is a launcher: another process between the application and the command."""
+
+    LAUNCHER = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', {code!r}, *sys.argv[1:]]))"
+
+    def program(self, code: str) -> list[str]:
+        return [sys.executable, "-c", self.LAUNCHER.format(code=PRELUDE + code)]
+
+    @pytest.mark.parametrize("code", [WAIT_FOR_FILE, WAIT_FOR_EOF], ids=["file", "input"])
+    def test_what_is_asked_reaches_the_command(self, code: str) -> None:
+        item = Followed(program=self.program(code)).start().ready()
+        item.worker.stop()
+        assert item.finish().cancelled
+
+    @pytest.mark.skipif(not POSIX, reason="Windows has no such signal")
+    def test_a_crash_behind_it_is_a_crash(self) -> None:
+        # As Slicer's launcher ends then.
+        item = Followed(program=self.program("os.kill(os.getpid(), 9)")).start()
+        assert item.finish().code == -1
+
+    @pytest.mark.parametrize("stopped", [False, True])
+    def test_when_it_dies_the_command_ends_too(self, tmp_path, stopped: bool) -> None:
+        code = f"tell('message'); sys.stdin.read(); open({str(tmp_path / 'ended')!r}, 'w').close()"
+        item = Followed(program=self.program(code)).start().ready()
+        item.worker._process.kill()
+        if stopped:
+            item.worker.stop()
+        assert item.finish().code == (3 if stopped else -1)
+        until((tmp_path / "ended").exists)
+
+
+class TestQuitting:
+    """As when the application quits and yet goes on: a script that had no event loop of its own."""
+
+    @pytest.fixture(autouse=True)
+    def impatience(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(worker, "_QUIT_S", 0.1)
+
+    def test_the_end_is_told_once_even_if_the_process_ends_later(self) -> None:
+        item = Followed("tell('message'); until_stopped(); time.sleep(0.5); sys.exit(3)").start().ready()
+        item.worker._onQuit()
+        assert [outcome.code for outcome in item.outcomes] == [3]
+        assert not item.worker.running
+        settle(1.5)
+        assert len(item.outcomes) == 1
+
+    def test_what_was_said_until_then_is_told_in_spite_of_errors(self) -> None:
+        code = "tell('message'); until_stopped(); tell('a'); tell('result', values={'b': 1})"
+        item = Followed(code, onEvent=lambda event: 1 / (event["event"] != "a")).start().ready()
+        worker._QUIT_S = 30
+        item.worker._onQuit()
+        assert [event["event"] for event in item.events] == ["message", "a", "result"]
+        assert item.outcomes[0].ok
+        assert item.outcomes[0].result == {"b": 1}
+
+    def test_who_waits_is_told(self) -> None:
+        item = Followed("tell('message'); until_stopped(); sys.exit(3)")
+        qt.QTimer.singleShot(1500, lambda: [loop.quit() for loop in item.worker._loops])
+        assert item.worker.wait().cancelled
 
 
 # Starts a child, says so, and goes on with END. Arguments: program as JSON, file for the outcome.

@@ -11,10 +11,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-from TransferSegBridge.batch import failed, main, parser, runCommand
+# In the source tree the library stands beside the module's folder, once installed in it.
+MODULE = Path(__file__).resolve().parents[1]
+sys.path += [str(MODULE), str(MODULE.parent)]
 
-import TransferSeg  # noqa: F401 - finds the library
+from TransferSegBridge.batch import failed, main, parser, runCommand  # noqa: E402
 
 
 def work() -> int:

@@ -15,11 +15,15 @@ from pathlib import Path
 
 import slicer
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-from TransferSegBridge.batch import failed, main, parser, runCommand
-from TransferSegBridge.nodes import Place, showLabels
+# In the source tree the library stands beside the module's folder, once installed in it.
+MODULE = Path(__file__).resolve().parents[1]
+sys.path += [str(MODULE), str(MODULE.parent)]
 
-import TransferSeg  # noqa: F401 - finds the library
+from TransferSegBridge.batch import failed, main, parser, runCommand  # noqa: E402
+from TransferSegBridge.nodes import readLabels, showLabels  # noqa: E402
+from TransferSegBridge.places import Place  # noqa: E402
+
+from TransferSegLib.errors import ResourceError  # noqa: E402
 
 
 def work() -> int:
@@ -38,22 +42,21 @@ def work() -> int:
 
 def writeSegmentations(folder: Path, model: str) -> None:
     """Turn the label maps that ``volumes.csv`` lists into segmentations."""
-    from TransferSegLib.files import atomic_path
     from TransferSegLib.model import load_model
     from TransferSegLib.tables import read_table
-    from TransferSegLib.volume import read_volume
 
     scheme = load_model(model).scheme
     for _number, row in read_table(folder / "volumes.csv")[1]:
         name = row["case"]
         path = next(path for end in (".nii.gz", ".nrrd", ".mha") if (path := folder / f"{name}{end}").exists())
-        volume = read_volume(path)
-        node = showLabels(scheme.encode(volume.data, path), scheme, Place.ofGrid(volume.grid, name), None, name)
-        with atomic_path(folder / f"{name}.seg.nrrd") as beside:
-            # Slicer tells the format by the end of the name.
-            slicer.util.saveNode(node, f"{beside}.seg.nrrd")
-            Path(f"{beside}.seg.nrrd").rename(beside)
-        slicer.mrmlScene.RemoveNode(node)
+        volume = slicer.util.loadVolume(str(path), {"name": name, "show": False})
+        place = Place.of(volume)
+        segmentation = showLabels(readLabels(path, place, scheme), scheme, place, None, name)
+        written = folder / f"{name}.seg.nrrd"
+        if not slicer.util.saveNode(segmentation, str(written)):
+            raise ResourceError(f"{written} could not be written.", "Check that the disk is not full.")
+        for node in (segmentation, volume):
+            slicer.mrmlScene.RemoveNode(node)
 
 
 if __name__ == "__main__":

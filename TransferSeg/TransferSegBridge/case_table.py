@@ -48,8 +48,9 @@ class CaseTable:
         table.setColumnCount(4)
         table.setHorizontalHeaderLabels([_("Case"), _("Images"), _("Segmentation"), _("Role")])
         header = table.horizontalHeader()
-        header.setSectionResizeMode(_NAME, qt.QHeaderView.Stretch)
-        for column in (_IMAGES, _LABEL, _ROLE):
+        for column in (_NAME, _LABEL):
+            header.setSectionResizeMode(column, qt.QHeaderView.Stretch)
+        for column in (_IMAGES, _ROLE):
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         table.verticalHeader().setVisible(False)
         table.connect("itemSelectionChanged()", self._rowChosen)

@@ -20,6 +20,9 @@ from TransferSegLib.naming import find_channel, is_brain_mask, is_label, patient
 from .places import ijkToRasOf
 from .segments import BINARY_LABELMAP, classTag
 
+# Attribute of a segmentation that a network drew: nobody should learn from it without having chosen to.
+PREDICTION = "TransferSeg.Prediction"
+
 # Words of names that tell how an image was taken or processed, or that it is a label map, and not of whom it is.
 _TECHNICAL = re.compile(
     "[23]d|ax(ial)?|sag(ittal)?|cor(onal)?|tra(ns|nsversal)?|obl|mri?|brain|head|t?se|fse|gre|ir|space|mp2?rage|spgr|"
@@ -272,7 +275,11 @@ def _file(node: Any) -> PurePath:
 def _labelNodes() -> list[Any]:
     kinds = ("vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode")
     found = [node for kind in kinds for node in slicer.util.getNodesByClass(kind)]
-    return [node for node in found if not node.GetHideFromEditors() and not is_brain_mask(node.GetName())]
+    return [
+        node
+        for node in found
+        if not (node.GetHideFromEditors() or node.GetAttribute(PREDICTION) or is_brain_mask(node.GetName()))
+    ]
 
 
 def _belongs(label: Any, visit: _Visit, channels: Sequence[str]) -> int:

@@ -376,6 +376,8 @@ class FinetunePanel:
             self.refreshRuns()
 
     def _event(self, event: dict[str, Any]) -> None:
+        if self.view.closed:
+            return
         self.view.event(event)
         if event["event"] == "metric" and event["stage"] == "train":
             strategy = event["strategy"]
@@ -390,6 +392,8 @@ class FinetunePanel:
                 self._preview.show(event, scheme)
 
     def _finished(self, result: FinetuneResult) -> None:
+        if self.view.closed:
+            return
         self._folder = result.folder
         if result.outcome.cancelled:
             self.view.end(_("Paused. It goes on with 'Resume', also after Slicer was closed."))

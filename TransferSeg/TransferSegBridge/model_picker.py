@@ -32,7 +32,7 @@ class ModelPicker:
         self.search = ctk.ctkSearchBox()
         self.search.placeholderText = _("Search models")
         self.list = qt.QListWidget()
-        self.list.setMaximumHeight(self.list.fontMetrics().height() * (_ROWS + 2))
+        self.list.setMaximumHeight(self.list.fontMetrics().height() * (_ROWS + 1))
         self.cardGroup = ctk.ctkCollapsibleButton()
         self.cardGroup.text = _("Card of the model")
         self.cardGroup.collapsed = not cardOpen

@@ -28,6 +28,7 @@ class ModelsPanel:
         self.ui = ui = slicer.util.childWidgetVariables(widget)
         self._onChanged = onChanged
         self._worker: Worker | None = None
+        self._closed = False
         self.picker = ModelPicker(ui.modelsFrame, lambda name: self.update(), cardOpen=True)
         ui.importButton.connect("clicked(bool)", self._import)
         ui.exportButton.connect("clicked(bool)", self._export)
@@ -124,6 +125,8 @@ class ModelsPanel:
         self._worker.start()
 
     def _verified(self, name: str, outcome: Outcome) -> None:
+        if self._closed:
+            return
         good = _("{name} is in order: card, hash and tensors were checked.").format(name=name)
         self.ui.modelsStatus.text = good if outcome.ok else outcome.message
 
@@ -176,5 +179,6 @@ class ModelsPanel:
 
     def close(self) -> None:
         """The panel goes away."""
+        self._closed = True
         if self._worker is not None and self._worker.running:
             self._worker.stop()

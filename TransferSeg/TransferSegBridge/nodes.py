@@ -80,8 +80,8 @@ def labelMap(node: Any, referenceVolumeNode: Any, classes: Mapping[str, int]) ->
     parts = list(segmentParts(node, classes, place) if segments else labelMapParts(node, classes))
     if not parts:
         raise InputError(
-            _("Nothing is drawn in the segments of '{name}'.").format(name=node.GetName()),
-            _("Draw them, choose other segments, or leave the case out."),
+            _("'{name}' has no voxels of the classes that are asked for.").format(name=node.GetName()),
+            _("Draw them, say again what its segments mean, or leave the case out."),
         )
     target = Grid(place.shape, place.affine)
     result = np.zeros(place.shape, np.uint8)

@@ -187,23 +187,21 @@ def _checkAll() -> None:
     required = [line for line in REQUIREMENTS.read_text("utf-8").splitlines() if line and not line.startswith("#")]
     for names in (["torch"], list(map(_name, required))):
         outcome = Worker([], program=[*pythonCommand(), "-c", f"import {', '.join(names)}"]).wait()
-        if not outcome.ok and names == ["torch"]:
-            raise _brokenTorch(_("PyTorch does not work: {error}").format(error=_lastLine(outcome.log)))
-        if not outcome.ok:
-            raise DependencyError(
-                _("The Python packages do not work: {error}").format(error=_lastLine(outcome.log)),
-                _("Restart Slicer and try again. If that does not help, install Slicer again."),
-            )
+        if outcome.ok or outcome.cancelled:  # the user has restarted Slicer meanwhile
+            continue
+        reason = outcome.log.rpartition("\n")[2] or outcome.message
+        if names == ["torch"]:
+            raise _brokenTorch(_("PyTorch does not work: {error}").format(error=reason))
+        raise DependencyError(
+            _("The Python packages do not work: {error}").format(error=reason),
+            _("Restart Slicer and try again. If that does not help, install Slicer again."),
+        )
 
 
 def _brokenTorch(cause: str) -> DependencyError:
     return DependencyError(
         cause, _("Restart Slicer, uninstall PyTorch in the module PyTorch Utils, and install the packages again.")
     )
-
-
-def _lastLine(log: str) -> str:
-    return log.rpartition("\n")[2]
 
 
 def _installExtension(parent: Any) -> None:

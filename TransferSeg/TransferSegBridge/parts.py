@@ -49,7 +49,10 @@ def voxelsOf(image: Any) -> np.ndarray:
 
 def labelMapParts(node: Any, classes: Mapping[str, int]) -> Iterator[Part]:
     """The parts of a label map node, by value; values that do not occur are left out."""
-    values = voxelsOf(node.GetImageData())
+    image = node.GetImageData()
+    if image is None or image.GetPointData().GetScalars() is None:
+        return
+    values = voxelsOf(image)
     for value, label in classes.items():
         yield from _cropped(ijkToRasOf(node), (0, 0, 0), values == int(value), label)
 

@@ -14,6 +14,7 @@ from TransferSegLib.errors import TransferSegError
 from TransferSegLib.labels import LabelScheme
 
 from .annotated import AnnotatedCase
+from .channels import PREDICTION
 from .nodes import Place, readLabels, showLabels
 
 
@@ -46,6 +47,7 @@ class Preview:
             return  # written anew at this moment, or the image was changed: the next one will do
         name = _("Preview of {case}").format(case=event["case"])
         self.segmentation = showLabels(labels, scheme, place, self.segmentation, name)
+        self.segmentation.SetAttribute(PREDICTION, "1")
         self.segmentation.SetName(_("{name}, epoch {epoch}").format(name=name, epoch=event["epoch"]))
 
     def end(self) -> None:

@@ -21,7 +21,7 @@ class RunView:
     def __init__(self, button: Any, bar: Any, status: Any, log: Any, logGroup: Any, start: str, stop: str) -> None:
         self.button, self.bar, self.status, self.log, self.logGroup = button, bar, status, log, logGroup
         self._startText, self._stopText = start, stop
-        self.running = self._closed = False
+        self.running = self.closed = False
         self.bar.visible = False
         self.status.visible = False
         self.button.text = start
@@ -39,7 +39,7 @@ class RunView:
 
     def close(self) -> None:
         """The widgets go away: what is told from now on is not shown."""
-        self._closed = True
+        self.closed = True
 
     def stopping(self) -> None:
         """The user asked to stop; it takes until the next step."""
@@ -48,7 +48,7 @@ class RunView:
 
     def end(self, text: str, problem: bool = False) -> None:
         """It has ended; a problem opens the log, which tells more."""
-        if self._closed:
+        if self.closed:
             return
         self.running = False
         self.bar.visible = False
@@ -59,7 +59,7 @@ class RunView:
 
     def say(self, text: str) -> None:
         """A sentence below the bar, and in the log."""
-        if self._closed:
+        if self.closed:
             return
         self.status.text = text
         self.status.visible = bool(text)
@@ -69,13 +69,13 @@ class RunView:
 
     def note(self, text: str) -> None:
         """A line in the log alone."""
-        if self._closed:
+        if self.closed:
             return
         self.log.appendPlainText(f"{time.strftime('%H:%M:%S')}  {text}")
 
     def event(self, event: dict[str, Any]) -> None:
         """Show an event of the child."""
-        if self._closed:
+        if self.closed:
             return
         kind = event["event"]
         if kind == "progress":

@@ -221,6 +221,8 @@ class SegmentPanel:
                 raise
 
     def _finished(self, result: SegmentResult) -> None:
+        if self.view.closed:
+            return
         if result.outcome.cancelled:
             self.view.end(_("Canceled."))
         elif not result.outcome.ok:
@@ -246,6 +248,8 @@ class SegmentPanel:
             result.segmentation.CreateClosedSurfaceRepresentation()
 
     def _sampleLoaded(self, nodes: dict[str, Any], problem: str) -> None:
+        if self.view.closed:
+            return
         self.view.end(problem or _("The sample is loaded: a simulated patient, with its exact labels."), bool(problem))
         if nodes and self._parameters is not None:
             with modifying(self._parameters):

@@ -18,6 +18,7 @@ from slicer.i18n import tr as _
 from TransferSegLib.case_files import REFERENCE_ORDER, CaseFiles
 from TransferSegLib.errors import InputError, TransferSegError
 
+from .channels import PREDICTION
 from .nodes import Place, problemOf, readLabels, showLabels, writeVolume
 from .packages import requireReady
 from .worker import CODE_CRASHED, Outcome, Worker
@@ -212,6 +213,9 @@ class SegmentJob:
         labels = readLabels(self._folder / "out" / f"{_CASE}.nii.gz", self._place, self._scheme)
         name = _("{volume} {labels}").format(volume=self._place.volumeName, labels=self._scheme.name)
         result.segmentation = showLabels(labels, self._scheme, self._place, self.request.segmentation, name)
+        if result.segmentation is not self.request.segmentation:
+            # A network shall not learn from what a network drew, unless the user chooses it.
+            result.segmentation.SetAttribute(PREDICTION, "1")
         result.table = volumesTable(self._folder / "out" / "volumes.csv", result.segmentation.GetName())
 
     def _clean(self) -> None:

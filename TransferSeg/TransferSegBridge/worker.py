@@ -179,7 +179,10 @@ class Worker:
     def _end(self, code: int | None) -> None:
         self._ended, self._exitCode = True, code
         self._transcript.close()
-        self._turn.start(0)
+        if self._outcome is None:
+            self._turn.start(0)
+        else:
+            self._letGoSoon()
 
     # What is told to others, a little in each turn of the event loop.
 
@@ -214,12 +217,15 @@ class Worker:
         try:
             self._onFinished(self._outcome)
         finally:
-            if self._ended:  # else a process still ends: to let it go would kill it
-                # What such a timer calls may be kept for long.
-                qt.QTimer.singleShot(0, functools.partial(_letGo, weakref.ref(self)))
+            if self._ended:  # else the process is still on its way out: to let it go would kill it
+                self._letGoSoon()
+
+    def _letGoSoon(self) -> None:
+        # Not while one of its signals is sent. What such a timer calls may be kept for long.
+        qt.QTimer.singleShot(0, functools.partial(_letGo, weakref.ref(self)))
 
     def _letGo(self) -> None:
-        """Break the circles through Qt, which no garbage collector sees; not while one of these signals is sent."""
+        """Break the circles through Qt, which no garbage collector sees."""
         self._turn.disconnect("timeout()", self._deliver)
         self._lastResort.disconnect("timeout()", self._kill)
         slicer.app.disconnect("aboutToQuit()", self._onQuit)
