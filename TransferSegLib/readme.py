@@ -38,7 +38,7 @@ def render_readme(card: Card) -> str:
 def _usage(card: Card) -> str:
     images = ",".join(f"{channel}={channel}.nii.gz" for channel in card.channels)
     return (
-        "In 3D Slicer: module *TransferSeg*, *Models*, *Install*. On the command line:\n\n"
+        "In 3D Slicer: module *TransferSeg*, *Models*, *Import...*. On the command line:\n\n"
         f"```\ntransferseg models install path/to/{card.name}\n"
         f"transferseg segment {images} --model {card.name} --out results\n```"
     )

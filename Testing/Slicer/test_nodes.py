@@ -448,6 +448,7 @@ def test_a_segmentation_made_of_surfaces_is_brought_onto_the_image_and_left_as_i
     # Made on the grid of the image, not on another one first.
     assert np.count_nonzero(labels != (distance(affine) < RADIUS)) < 0.03 * labels.sum()
     assert not node.GetSegmentation().ContainsRepresentation("Binary labelmap")
+    assert not node.GetSegmentation().GetConversionParameter("Reference image geometry")
 
 
 def test_reading_labels_leaves_no_trace_in_the_scene():

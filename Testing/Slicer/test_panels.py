@@ -20,7 +20,10 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def widget():
     """The module's panel, as after a click on the module."""
-    slicer.util.selectModule("TransferSeg")
+    if slicer.util.mainWindow() is None:
+        slicer.modules.transferseg.widgetRepresentation().enter()
+    else:
+        slicer.util.selectModule("TransferSeg")
     shown = slicer.modules.TransferSegWidget
     shown.refreshModels()
     yield shown
@@ -282,7 +285,7 @@ class TestFinetune:
         assert previews
         assert "mine" in widget.segmentPanel.picker.entries
         assert parameters.scoresTable is not None
-        assert "1 held-out case" in panel.ui.scoresLabel.text
+        assert "Held-out cases: 1." in panel.ui.scoresLabel.text
         assert "hint" in panel.ui.scoresLabel.text
 
     def test_paused_run_is_offered_to_go_on(self, widget, parameters):

@@ -53,6 +53,7 @@ class CaseTable:
         for column in (_IMAGES, _ROLE):
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         table.verticalHeader().setVisible(False)
+        table.wordWrap = False
         table.connect("itemSelectionChanged()", self._rowChosen)
         table.connect("cellChanged(int,int)", self._cellChanged)
         classes.setColumnCount(2)
@@ -107,13 +108,19 @@ class CaseTable:
             if problem:
                 item.setForeground(qt.QBrush(qt.QColor(170, 60, 50)))
             self.table.setItem(row, column, item)
+        combo = self.table.cellWidget(row, _ROLE) or self._roleCombo(row)
+        was = combo.blockSignals(True)
+        combo.setCurrentIndex(ROLES.index(case.role))
+        combo.blockSignals(was)
+
+    def _roleCombo(self, row: int) -> Any:
         combo = qt.QComboBox()
         for role, text, tip in zip(ROLES, roleNames(), roleTips(), strict=True):
             combo.addItem(text, role)
             combo.setItemData(combo.count - 1, tip, qt.Qt.ToolTipRole)
-        combo.setCurrentIndex(ROLES.index(case.role))
-        combo.connect("currentIndexChanged(int)", lambda index, row=row: self._change(row, role=ROLES[index]))
+        combo.connect("currentIndexChanged(int)", lambda index: self._change(row, role=ROLES[index]))
         self.table.setCellWidget(row, _ROLE, combo)
+        return combo
 
     def showChosen(self) -> None:
         """Fill the editor with the chosen case."""
@@ -152,6 +159,7 @@ class CaseTable:
 
     def _fillClasses(self, case: AnnotatedCase | None) -> None:
         parts = partsOf(case) if case is not None else {}
+        self.classes.setRowCount(0)  # the old selectors go
         self.classes.setRowCount(len(parts))
         self.classes.visible = bool(parts) and self._scheme is not None
         if self._scheme is None:

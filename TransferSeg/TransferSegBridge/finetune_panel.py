@@ -489,7 +489,7 @@ def scoresText(folder: RunFolder) -> str:
         means = ", ".join(f"{region} {mean:.2f}" for region, (mean, _number) in found.items())
         lines.append(_("Mean Dice with {strategy}: {means}.").format(strategy=strategy, means=means))
     number = max(count for found in scores.values() for _mean, count in found.values())
-    lines.append(_("Measured on {number} held-out cases.").format(number=number))
+    lines.append(_("Held-out cases: {number}.").format(number=number))
     if number < _FEW:
         lines.append(_("So few cases give a hint, no proof."))
     return " ".join(lines)

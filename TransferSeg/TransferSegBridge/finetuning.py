@@ -346,7 +346,7 @@ def scoresTable(folder: RunFolder) -> Any:
         column = vtk.vtkDoubleArray()
         column.SetName(_("Dice, {strategy}").format(strategy=strategy))
         for region in regions:
-            column.InsertNextValue(found[region][0] if region in found else float("nan"))
+            column.InsertNextValue(round(found[region][0], 3) if region in found else float("nan"))
         node.AddColumn(column)
     node.AddColumn(counts)
     node.SetUseColumnTitleAsColumnHeader(True)
