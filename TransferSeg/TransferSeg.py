@@ -129,6 +129,7 @@ class TransferSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The module is shown."""
         self.showPackages()
         self.setParameterNode(self.logic.getParameterNode())
+        self.segmentPanel.enter()
 
     def exit(self) -> None:
         """Another module is shown. What runs goes on."""

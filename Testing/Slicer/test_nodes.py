@@ -390,6 +390,15 @@ def test_a_small_lesion_of_a_fine_segmentation_is_not_moved_on_a_coarse_image():
     assert labels.sum() * 27 == pytest.approx(4 / 3 * np.pi * 8**3, rel=0.1)
 
 
+def test_what_is_smaller_than_half_a_voxel_is_named_and_not_made_larger():
+    """A sheet of 0.5 mm through the middle of 3 mm slices."""
+    volume = volume_node(np.arange(5.0**3).reshape(5, 5, 5), np.diag([3.0, 3, 3, 1]), (), "thick")
+    node = segmentation_node("sheet")
+    segment = add_segment(node, np.ones((20, 20, 1), np.uint8), np.diag([0.5, 0.5, 0.5, 1]), start=(0, 0, 12))
+    with pytest.raises(InputError, match="'sheet' is smaller than half a voxel of the image 'thick'"):
+        labelMap(node, volume, {segment: 1})
+
+
 @pytest.mark.parametrize("first_drawn", ["a", "b"])
 def test_where_segments_overlap_the_later_class_wins(first_drawn):
     volume = volume_node(np.arange(6.0).reshape(6, 1, 1), np.eye(4))

@@ -13,6 +13,7 @@ import slicer
 import slicer.packaging
 from TransferSegBridge import packages
 from TransferSegBridge.packages import install, missingPackages, requireReady, status, torchState
+from TransferSegBridge.worker import Outcome, Worker
 
 from TransferSegLib.errors import DependencyError
 
@@ -356,6 +357,10 @@ class TestCheck:
         (python / "torch.py").write_text("raise OSError('libcudart.so.12: cannot open shared object file')")
         with pytest.raises(DependencyError, match=r"PyTorch does not work: OSError: libcudart.* uninstall PyTorch"):
             packages._checkAll()
+
+    def test_who_restarts_slicer_meanwhile_sees_no_error(self, python: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Worker, "wait", lambda self: Outcome(3))
+        packages._checkAll()
 
     def test_a_package_that_does_not_work_is_told(self, python: Path) -> None:
         (python / "nibabel.py").write_text("import nothing_of_that_name")

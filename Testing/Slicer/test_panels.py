@@ -380,3 +380,39 @@ def test_result_of_a_network_is_not_offered_to_learn_from(widget, parameters, by
     widget.finetunePanel._setCases([])
     widget.finetunePanel.addFromScene()
     assert [case.label for case in loadCases(parameters)] == [own.GetID()]
+
+
+def test_loaded_volumes_are_chosen_when_the_module_is_opened(widget, parameters):
+    nodes = addPatient("a")
+    widget.enter()
+    assert {channel: channelNode(parameters, channel) for channel in CHANNELS} == nodes
+
+
+def test_missing_package_is_said_at_the_top_and_on_the_buttons_and_all_else_works(widget, parameters, monkeypatch):
+    from TransferSegBridge.packages import PackageStatus
+
+    missing = PackageStatus(False, "PyTorch is missing.", "Install...")
+    for module in ("segment_panel", "finetune_panel"):
+        monkeypatch.setattr(f"TransferSegBridge.{module}.status", lambda: missing)
+    choose(parameters, addPatient("a"))
+    ui = widget.segmentPanel.ui
+    assert not ui.segmentButton.enabled
+    assert "PyTorch is missing." in ui.segmentButton.toolTip
+    widget.modelsPanel.picker.select("ms-lesion-fast")
+    assert "Lesjak" in widget.modelsPanel.picker.card.plainText
+
+
+def test_every_disabled_button_says_why(widget, parameters):
+    for panel in (widget.segmentPanel, widget.finetunePanel, widget.modelsPanel):
+        panel.update()
+        for name, found in vars(panel.ui).items():
+            if name.endswith("Button") and hasattr(found, "toolTip") and not found.enabled:
+                assert found.toolTip, name
+
+
+def test_sample_data_module_offers_the_sample(widget):
+    import SampleData
+
+    source = SampleData.SampleDataLogic().sourceForSampleName("TransferSegSample")
+    nodes = SampleData.SampleDataLogic().downloadFromSource(source)
+    assert len(nodes) == 5

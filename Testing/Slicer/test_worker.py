@@ -588,12 +588,13 @@ class TestQuitting:
         monkeypatch.setattr(worker, "_QUIT_S", 0.1)
 
     def test_the_end_is_told_once_even_if_the_process_ends_later(self) -> None:
-        item = Followed("tell('message'); until_stopped(); time.sleep(0.5); sys.exit(3)").start().ready()
+        item = Followed("tell('message'); until_stopped(); time.sleep(0.5); tell('late'); sys.exit(3)").start().ready()
         item.worker._onQuit()
         assert [outcome.code for outcome in item.outcomes] == [3]
         assert not item.worker.running
         settle(1.5)
         assert len(item.outcomes) == 1
+        assert len(item.events) == 1  # nothing after the end
 
     def test_what_was_said_until_then_is_told_in_spite_of_errors(self) -> None:
         code = "tell('message'); until_stopped(); tell('a'); tell('result', values={'b': 1})"

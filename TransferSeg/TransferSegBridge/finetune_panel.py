@@ -151,10 +151,25 @@ class FinetunePanel:
         )
         if ui.scoresTableView.mrmlTableNode() is not parameters.scoresTable:
             ui.scoresTableView.setMRMLTableNode(parameters.scoresTable)
+        self._updateButtons()
         if not self.view.running:
             problem = self.request().problem() or ("" if status().ready else status().text)
             ui.finetuneButton.enabled = not problem
             ui.finetuneButton.toolTip = problem or _("Train, and test on the held-out cases.")
+
+    def _updateButtons(self) -> None:
+        """Those that show what a run made."""
+        for button, there, tip, missing in (
+            (
+                self.ui.curvesButton,
+                self.curves,
+                _("Show the learning curves in a plot view."),
+                _("There are no curves yet."),
+            ),
+            (self.ui.folderButton, self._folder, _("Tables and label maps of the run."), _("Nothing was trained yet.")),
+        ):
+            button.enabled = bool(there)
+            button.toolTip = tip if there else missing
 
     def request(self) -> FinetuneRequest:
         """What the panel says."""
@@ -372,8 +387,8 @@ class FinetunePanel:
                 self.view.end(str(error))
                 raise
             self._folder = self.job.folder
-            self.ui.folderButton.enabled = True
             self.refreshRuns()
+            self._updateButtons()
 
     def _event(self, event: dict[str, Any]) -> None:
         if self.view.closed:
@@ -385,7 +400,7 @@ class FinetunePanel:
                 assert self._folder is not None
                 self.curves[strategy] = Curves(f"{self._folder.name} {strategy}")
             self.curves[strategy].add(event["step"], event["values"])
-            self.ui.curvesButton.enabled = True
+            self._updateButtons()
         elif event["event"] == "preview" and self._parameters is not None and self._parameters.preview:
             scheme = schemeOf(self._parameters, loadCases(self._parameters))
             if scheme is not None:

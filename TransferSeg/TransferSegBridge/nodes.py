@@ -66,8 +66,8 @@ def labelMap(node: Any, referenceVolumeNode: Any, classes: Mapping[str, int]) ->
 
     Raises
     ------
-    InputError : the image cannot be used, the node is under a non-linear transform or has no such segment, nothing is
-        drawn in the segments, or all of it lies outside of the image.
+    InputError : the image cannot be used, the node is under a non-linear transform or has no such segment, the
+        segments have no voxels, or all of them lie outside of the image or are too small for its voxels.
     """
     from TransferSegLib.grid import Grid
     from TransferSegLib.resample import resample_labels
@@ -84,7 +84,7 @@ def labelMap(node: Any, referenceVolumeNode: Any, classes: Mapping[str, int]) ->
             _("Draw them, say again what its segments mean, or leave the case out."),
         )
     target = Grid(place.shape, place.affine)
-    result = np.zeros(place.shape, np.uint8)
+    result, inside = np.zeros(place.shape, np.uint8), False
     for matrix, group in groupby(parts, lambda part: part.matrix):
         labels, start = merged(list(group))
         source = Grid(labels.shape, worldFromLocalOf(node) @ np.reshape(matrix, (4, 4)))
@@ -94,12 +94,21 @@ def labelMap(node: Any, referenceVolumeNode: Any, classes: Mapping[str, int]) ->
         source = source.window(tuple(start - margin), labels.shape)
         found = resample_labels(labels, source, target, int(labels.max()) + 1)
         result[found > 0] = found[found > 0]
-    if not result.any():
+        middle = target.index(source.world(np.argwhere(labels).mean(0)))
+        inside |= bool(((middle > -0.5) & (middle < np.array(target.shape) - 0.5)).all())
+    if result.any():
+        return result
+    if inside:
         raise InputError(
-            _("'{name}' lies outside of the image '{image}'.").format(name=node.GetName(), image=place.volumeName),
-            _("Check that they belong together, and their transforms."),
+            _("'{name}' is smaller than half a voxel of the image '{image}'.").format(
+                name=node.GetName(), image=place.volumeName
+            ),
+            _("Leave the case out, or use an image with smaller voxels."),
         )
-    return result
+    raise InputError(
+        _("'{name}' lies outside of the image '{image}'.").format(name=node.GetName(), image=place.volumeName),
+        _("Check that they belong together, and their transforms."),
+    )
 
 
 def writeLabelMap(node: Any, referenceVolumeNode: Any, classes: Mapping[str, int], path: str | Path) -> None:

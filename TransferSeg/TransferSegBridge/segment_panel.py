@@ -188,9 +188,10 @@ class SegmentPanel:
         if self._parameters is not None:
             self._parameters.brain = self.ui.brainCombo.itemData(index)
 
-    def _fill(self, checked: bool = False) -> None:
+    def fillEmpty(self) -> list[str]:
+        """Choose the volumes of the channels that have none, where names or DICOM tell; the channels left without."""
         if self._parameters is None:
-            return
+            return []
         channels = list(self._selectors)
         taken = chosenChannels(self._parameters, channels)
         nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
@@ -198,7 +199,15 @@ class SegmentPanel:
         with modifying(self._parameters):
             for channel, node in found.items():
                 setChannelNode(self._parameters, channel, node)
-        missing = [channel for channel in channels if channel not in {**taken, **found}]
+        return [channel for channel in channels if channel not in {**taken, **found}]
+
+    def enter(self) -> None:
+        """The module is shown: when nothing was chosen yet, what is loaded is."""
+        if self._parameters is not None and not chosenChannels(self._parameters, list(self._selectors)):
+            self.fillEmpty()
+
+    def _fill(self, checked: bool = False) -> None:
+        missing = self.fillEmpty()
         if missing:
             self.view.say(
                 _("No volume was recognized as {channels}: choose it yourself.").format(channels=", ".join(missing))
