@@ -588,11 +588,13 @@ class TestQuitting:
         monkeypatch.setattr(worker, "_QUIT_S", 0.1)
 
     def test_the_end_is_told_once_even_if_the_process_ends_later(self) -> None:
-        item = Followed("tell('message'); until_stopped(); time.sleep(0.5); tell('late'); sys.exit(3)").start().ready()
+        item = (
+            Followed("tell('message'); until_stopped(); time.sleep(0.5); tell('late'); time.sleep(0.3)").start().ready()
+        )
         item.worker._onQuit()
         assert [outcome.code for outcome in item.outcomes] == [3]
         assert not item.worker.running
-        settle(1.5)
+        settle(2)
         assert len(item.outcomes) == 1
         assert len(item.events) == 1  # nothing after the end
 
