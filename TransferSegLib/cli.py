@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .cli_models import models
 from .options import numbers, share_or_names, split_names, takes
 from .preparation import BRAIN_METHODS, Preparation
 from .recipe import Recipe
 from .strategies import STRATEGIES
-from .terminal import Reporting, print_table, session
+from .terminal import REPORT_PANEL, Reporting, print_table, session
 
 if TYPE_CHECKING:
     from .case_files import CaseFiles
@@ -31,11 +32,7 @@ app = typer.Typer(
 )
 
 _SOURCE_HELP = "Model to start from: a name, a folder or a zip."
-_TRAINING_PANEL, _PREPARATION_PANEL, _REPORT_PANEL = (
-    "How to train",
-    "How to prepare images (default: as the source)",
-    "How to report",
-)
+_TRAINING_PANEL, _PREPARATION_PANEL = "How to train", "How to prepare images (default: as the source)"
 
 Dataset = Annotated[
     str, typer.Argument(help="Folder in BraTS, nnU-Net/MSD or BIDS layout, folder of cases, or manifest CSV.")
@@ -65,7 +62,7 @@ Licence = Annotated[str, typer.Option(help="Licence of the model, for its card."
 
 
 @app.command(epilog="Example: transferseg finetune my_cases --source ms-lesion --strategy all --out runs/first")
-@takes(Reporting, "reporting", _REPORT_PANEL)
+@takes(Reporting, "reporting", REPORT_PANEL)
 @takes(Recipe, "recipe", _TRAINING_PANEL, later=True)
 @takes(Preparation, "preparation", _PREPARATION_PANEL, later=True)
 def finetune(
@@ -114,7 +111,7 @@ def finetune(
 
 
 @app.command(epilog="Example: transferseg pretrain ms_cases --labels lesion --patch 96 --out models/ms")
-@takes(Reporting, "reporting", _REPORT_PANEL)
+@takes(Reporting, "reporting", REPORT_PANEL)
 @takes(Recipe, "recipe", _TRAINING_PANEL, later=True)
 @takes(Preparation, "preparation", _PREPARATION_PANEL, later=True)
 def pretrain(
@@ -158,7 +155,7 @@ def pretrain(
 
 
 @app.command(epilog="Example: transferseg segment brats/HGG --model glioma --out results --flips")
-@takes(Reporting, "reporting", _REPORT_PANEL)
+@takes(Reporting, "reporting", REPORT_PANEL)
 def segment(
     cases: Cases,
     model: ModelName,
@@ -211,7 +208,7 @@ def segment(
 
 
 @app.command(epilog="Example: transferseg evaluate results brats --out metrics.csv")
-@takes(Reporting, "reporting", _REPORT_PANEL)
+@takes(Reporting, "reporting", REPORT_PANEL)
 def evaluate(
     predicted: Annotated[Path, typer.Argument(help="Label map, or folder of label maps.")],
     reference: Annotated[Path, typer.Argument(help="Label map, folder of label maps, or annotated dataset.")],
@@ -246,7 +243,7 @@ def evaluate(
 
 
 @app.command(epilog="Example: transferseg preprocess brats/HGG --spacing 2 --out prepared")
-@takes(Reporting, "reporting", _REPORT_PANEL)
+@takes(Reporting, "reporting", REPORT_PANEL)
 @takes(Preparation, "preparation", _PREPARATION_PANEL, later=True)
 def preprocess(
     cases: Cases,
@@ -280,7 +277,7 @@ def preprocess(
 
 
 @app.command(epilog="Example: transferseg simulate --disease glioma --cases 20 --spacing 2 --out simulated")
-@takes(Reporting, "reporting", _REPORT_PANEL)
+@takes(Reporting, "reporting", REPORT_PANEL)
 def simulate(
     out: Out,
     reporting: Reporting,
@@ -305,7 +302,7 @@ def simulate(
 
 
 @app.command(epilog="Example: transferseg sample --out trial")
-@takes(Reporting, "reporting", _REPORT_PANEL)
+@takes(Reporting, "reporting", REPORT_PANEL)
 def sample(out: Out, reporting: Reporting) -> None:
     """Make one small simulated patient with a glioma, always the same, to try things on."""
     with session(reporting) as (on_event, _):
@@ -316,7 +313,7 @@ def sample(out: Out, reporting: Reporting) -> None:
 
 
 @app.command(epilog="Example: transferseg transplant ms_cases --into simulated --cases 40 --out transplanted")
-@takes(Reporting, "reporting", _REPORT_PANEL)
+@takes(Reporting, "reporting", REPORT_PANEL)
 def transplant(
     donors: Dataset,
     out: Out,
@@ -348,7 +345,7 @@ def transplant(
 
 
 @app.command(epilog="Example: transferseg demo --out demo")
-@takes(Reporting, "reporting", _REPORT_PANEL)
+@takes(Reporting, "reporting", REPORT_PANEL)
 def demo(out: Out = Path("demo"), *, reporting: Reporting) -> None:
     """The whole story in minutes, on simulated patients it makes itself."""
     with session(reporting) as (on_event, cancel):
@@ -359,123 +356,7 @@ def demo(out: Out = Path("demo"), *, reporting: Reporting) -> None:
         print_table(table)
 
 
-models = typer.Typer(
-    no_args_is_help=True,
-    help="Models: list, show, install, export, describe, verify, rename, remove.",
-    rich_markup_mode="rich",
-)
 app.add_typer(models, name="models")
-
-Source = Annotated[str, typer.Argument(help="Model: a name, a folder or a zip.")]
-
-
-@models.command("list", epilog="Example: transferseg models list")
-def list_() -> None:
-    """Shipped and installed models; damaged ones with the reason."""
-    with session(Reporting()):
-        from .registry import list_models, models_folder
-
-        rows = [[e.name, e.version, e.origin, e.problem or e.title] for e in list_models()]
-        if rows:
-            print_table([["name", "version", "origin", "title"], *rows], prose=True)
-        else:
-            print("No models yet. Install one with: transferseg models install FOLDER")
-            print(f"It is copied to {models_folder()}")
-
-
-@models.command(epilog="Example: transferseg models show ms-lesion")
-def show(model: Source) -> None:
-    """The card of a model, as text."""
-    with session(Reporting()):
-        from .model import load_model
-        from .readme import render_readme
-
-        print(render_readme(load_model(model).card))
-
-
-@models.command(epilog="Example: transferseg models install runs/first --name my-glioma")
-def install(
-    model: Source,
-    name: Annotated[str, typer.Option(help="Another name for it.")] = "",
-    replace: Annotated[bool, typer.Option("--replace", help="Replace an installed model of this name.")] = False,
-) -> None:
-    """Copy a model into your models folder, so that it can be used by name."""
-    with session(Reporting()):
-        from .registry import install_model
-
-        entry = install_model(model, name or None, replace)
-        print(f"Installed {entry.name} in {entry.path}")
-
-
-@models.command(epilog="Example: transferseg models export my-glioma my-glioma.zip")
-def export(
-    model: Source, out: Annotated[Path, typer.Argument(help="Folder, or FILE.zip, or FILE.onnx for other programs.")]
-) -> None:
-    """Write a model to give away."""
-    with session(Reporting()):
-        from .registry import export_model
-
-        if out.suffix.lower() == ".onnx":
-            from .engines import export_onnx
-            from .model import load_model
-
-            print(export_onnx(load_model(model), out))
-        else:
-            print(export_model(model, out))
-
-
-@models.command(epilog="Example: transferseg models describe runs/first --about about.json --out my-glioma.zip")
-def describe(
-    model: Source,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder or FILE.zip for the described copy.")],
-    about: Annotated[
-        str, typer.Option(help="JSON file: title, description, intended_use, limitations, licence, version, citations.")
-    ] = "",
-    scores: Annotated[str, typer.Option(help="metrics.csv of cases the model was tested on.")] = "",
-    data: Annotated[str, typer.Option(help="What those cases are, in a word.")] = "held-out",
-) -> None:
-    """Write a copy whose card says more: text for people, and scores measured elsewhere."""
-    with session(Reporting()):
-        from .describe import describe_model
-
-        print(describe_model(model, out, about or None, {data: scores} if scores else None))
-
-
-@models.command(epilog="Example: transferseg models verify colleague.zip")
-@takes(Reporting, "reporting", _REPORT_PANEL)
-def verify(model: Source, reporting: Reporting) -> None:
-    """Check a model: its card, its hash, its tensors."""
-    with session(reporting) as (on_event, _):
-        from .events import Message
-        from .model import verify_model
-        from .registry import find_model
-
-        passed = verify_model(find_model(model))
-        if reporting.events:
-            for line in passed:
-                on_event(Message("verify", line))
-    if not reporting.events:
-        for line in passed:
-            print(f"ok  {line}")
-
-
-@models.command(epilog="Example: transferseg models rename my-glioma glioma-2026")
-def rename(model: Source, name: Annotated[str, typer.Argument(help="The new name.")]) -> None:
-    """Rename an installed model."""
-    with session(Reporting()):
-        from .registry import rename_model
-
-        print(f"Renamed to {rename_model(model, name).name}")
-
-
-@models.command(epilog="Example: transferseg models remove my-glioma")
-def remove(model: Source) -> None:
-    """Delete an installed model."""
-    with session(Reporting()):
-        from .registry import remove_model
-
-        remove_model(model)
-        print(f"Removed {model}")
 
 
 def _train(

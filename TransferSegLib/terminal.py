@@ -28,6 +28,10 @@ GRACE_S = 60.0
 _PATIENCE_S = 5
 
 
+# Heading of the options of :class:`Reporting` in the help of every command.
+REPORT_PANEL = "How to report"
+
+
 @dataclass(frozen=True)
 class Reporting:
     """How a command reports and how it is stopped; every command has these options."""

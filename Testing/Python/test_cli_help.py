@@ -8,7 +8,7 @@ from dataclasses import fields
 import pytest
 from typer.testing import CliRunner
 
-from TransferSegLib import cli
+from TransferSegLib import cli, cli_models
 from TransferSegLib.cli import app
 from TransferSegLib.recipe import Recipe
 from TransferSegLib.strategies import STRATEGIES
@@ -36,7 +36,8 @@ class TestHelp:
     ) -> None:
         example = self.help(*command).split("Example: transferseg ")[1].split()
         # Nothing is done: only the arguments are read.
-        monkeypatch.setattr(cli, "session", refuse)
+        for module in (cli, cli_models):
+            monkeypatch.setattr(module, "session", refuse)
         result = CliRunner().invoke(app, example)
         assert isinstance(result.exception, AssertionError), result.output
 

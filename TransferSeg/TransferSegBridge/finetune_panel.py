@@ -12,23 +12,23 @@ from slicer.i18n import tr as _
 
 from TransferSegLib.labels import SCHEMES, LabelScheme
 from TransferSegLib.registry import list_models
-from TransferSegLib.strategies import STRATEGIES, count_parameters
+from TransferSegLib.strategies import STRATEGIES
 
 from .annotated import AnnotatedCase, loadCases, schemeOf, storeCases, uniqueName
 from .case_table import CaseTable
 from .channels import groupIntoCases
 from .curves import Curves
-from .finetuning import FinetuneJob, FinetuneRequest, FinetuneResult, freeName, installRun
+from .finetuning import FinetuneJob, FinetuneRequest, FinetuneResult, freeName
 from .model_picker import channelsOf
 from .packages import status
 from .parameters import TransferSegParameterNode, modifying
 from .preview import Preview
 from .run_view import RunView
-from .runfolder import RunFolder, unfinishedRuns
+from .runfolder import RunFolder
 from .segment_panel import fillDevices, select
 from .segments import matchSegments
-
-_FEW = 10  # held-out cases below which a mean Dice is no more than a hint
+from .sentences import casesText, schemeText, scoresText, strategyText
+from .stopped_runs import StoppedRuns
 
 
 class FinetunePanel:
@@ -85,14 +85,11 @@ class FinetunePanel:
             (ui.newCaseButton, self._newCase),
             (ui.removeCaseButton, self._removeCases),
             (ui.finetuneButton, self._clicked),
-            (ui.resumeButton, self._resume),
-            (ui.keepButton, self._keep),
-            (ui.deleteRunButton, self._deleteRun),
             (ui.curvesButton, self._showCurves),
             (ui.folderButton, self._openFolder),
         ):
             button.connect("clicked(bool)", slot)
-        ui.runsCombo.connect("currentIndexChanged(int)", lambda index: self._updateRuns())
+        self.stopped = StoppedRuns(ui, self._start, self._kept)
         self.refreshModels()
         self.refreshRuns()
 
@@ -203,33 +200,9 @@ class FinetunePanel:
         self.update()
 
     def refreshRuns(self) -> None:
-        """A run was stopped, has ended or was deleted."""
-        running = self.job.folder.path if self.job is not None and self.job.running and self.job.folder else None
-        self._runs = [run for run in unfinishedRuns() if run.path != running]
-        combo = self.ui.runsCombo
-        was = combo.blockSignals(True)
-        combo.clear()
-        for run in self._runs:
-            combo.addItem(
-                _("{name}: {strategies}").format(name=run.name, strategies=", ".join(run.waiting)), str(run.path)
-            )
-        combo.blockSignals(was)
-        self._updateRuns()
-
-    def _updateRuns(self) -> None:
-        run, busy = self._chosenRun(), self.view.running
-        self.ui.runGroup.visible = bool(self._runs)
-        self.ui.resumeButton.enabled = run is not None and not busy
-        self.ui.keepButton.enabled = run is not None and run.hasModel() and not busy
-        self.ui.deleteRunButton.enabled = run is not None and not busy
-        tip = _("Wait until the run has ended, or pause it.") if busy else ""
-        self.ui.resumeButton.toolTip = tip or _("Go on where it stopped.")
-        self.ui.keepButton.toolTip = tip or (
-            _("Put the best model so far into the list of models.")
-            if self.ui.keepButton.enabled
-            else _("It was stopped before there was a model.")
-        )
-        self.ui.deleteRunButton.toolTip = tip or _("Delete the run and its copies of the images.")
+        """A run was stopped or has ended."""
+        busy = self.job is not None and self.job.running and self.job.folder is not None
+        self.stopped.refresh(self.job.folder.path if busy else None)
 
     # Cases.
 
@@ -347,11 +320,11 @@ class FinetunePanel:
 
     def _showSchemes(self, chosen: str) -> None:
         combo = self.ui.schemeCombo
-        wanted = {name: _schemeText(scheme) for name, scheme in SCHEMES.items()}
+        wanted = {name: schemeText(scheme) for name, scheme in SCHEMES.items()}
         wanted["segments"] = _("the names of my segments")
         if chosen not in wanted:
             scheme = LabelScheme.from_dict(json.loads(chosen))
-            wanted[chosen] = _schemeText(scheme)
+            wanted[chosen] = schemeText(scheme)
         if [combo.itemData(row) for row in range(combo.count)] != list(wanted):
             was = combo.blockSignals(True)
             combo.clear()
@@ -368,11 +341,6 @@ class FinetunePanel:
             self.view.stopping()
         else:
             self._start(self.request())
-
-    def _resume(self, checked: bool = False) -> None:
-        run = self._chosenRun()
-        if run is not None:
-            self._start(run)
 
     def _start(self, what: FinetuneRequest | RunFolder) -> None:
         with slicer.util.tryWithErrorDisplay(_("The fine-tuning could not start.")):
@@ -431,25 +399,9 @@ class FinetunePanel:
         self.refreshRuns()
         self.update()
 
-    def _chosenRun(self) -> RunFolder | None:
-        index = self.ui.runsCombo.currentIndex
-        return self._runs[index] if 0 <= index < len(self._runs) else None
-
-    def _keep(self, checked: bool = False) -> None:
-        run = self._chosenRun()
-        if run is not None:
-            with slicer.util.tryWithErrorDisplay(_("The model could not be kept.")):
-                self.view.say(_("The best model so far is in the list: {name}.").format(name=installRun(run)))
-                self._onModelsChanged()
-
-    def _deleteRun(self, checked: bool = False) -> None:
-        run = self._chosenRun()
-        question = _("Delete the run {name}? It cannot go on then. Models in the list stay.")
-        if run is not None and slicer.util.confirmOkCancelDisplay(question.format(name=run.name)):
-            with slicer.util.tryWithErrorDisplay(_("The run could not be deleted.")):
-                run.remove()
-            self.refreshRuns()
-            self.update()
+    def _kept(self, name: str) -> None:
+        self.view.say(_("The best model so far is in the list: {name}.").format(name=name))
+        self._onModelsChanged()
 
     def _showCurves(self, checked: bool = False) -> None:
         for curves in self.curves.values():
@@ -465,46 +417,3 @@ class FinetunePanel:
             self.job.stop()
         self.view.close()
         self.setParameterNode(None)
-
-
-def _schemeText(scheme: LabelScheme) -> str:
-    return scheme.name if scheme.names[1:] == (scheme.name,) else f"{scheme.name}: {', '.join(scheme.names[1:])}"
-
-
-def casesText(cases: list[AnnotatedCase], problems: list[str]) -> str:
-    """What the table holds, in a sentence."""
-    if not cases:
-        return _("Add cases: patients with their images and a segmentation made by a person.")
-    wrong = [f"{case.name}: {problem}" for case, problem in zip(cases, problems, strict=True) if problem]
-    if wrong:
-        return _("{number} of {total} cases cannot be used yet. {first}").format(
-            number=len(wrong), total=len(cases), first=wrong[0]
-        )
-    patients = len({case.patient or case.name for case in cases})
-    text = _("{cases} cases of {patients} patients.").format(cases=len(cases), patients=patients)
-    if patients < 3 and not any(case.role == "test" for case in cases):
-        text += " " + _("Too few to hold one out: how good the model is on unseen patients will not be known.")
-    return text
-
-
-def strategyText(name: str, channels: int, classes: int) -> str:
-    """What a strategy trains, in plain words and in numbers."""
-    trained, total = count_parameters(STRATEGIES[name], channels, classes)
-    numbers = _("{trained} of {total} parameters are trained.").format(trained=f"{trained:,}", total=f"{total:,}")
-    return f"{STRATEGIES[name].explanation} {numbers}"
-
-
-def scoresText(folder: RunFolder) -> str:
-    """The result on the held-out cases in words, with how much it is worth."""
-    scores = folder.scores()
-    if not scores or not next(iter(scores.values())):
-        return _("No case was held out: how good the model is on unseen patients is not known.")
-    lines = []
-    for strategy, found in scores.items():
-        means = ", ".join(f"{region} {mean:.2f}" for region, (mean, _number) in found.items())
-        lines.append(_("Mean Dice with {strategy}: {means}.").format(strategy=strategy, means=means))
-    number = max(count for found in scores.values() for _mean, count in found.values())
-    lines.append(_("Held-out cases: {number}.").format(number=number))
-    if number < _FEW:
-        lines.append(_("So few cases give a hint, no proof."))
-    return " ".join(lines)
