@@ -77,8 +77,19 @@ class qSlicerExtensionsManagerModel(QtCore.QObject):
         """As isExtensionInstalled."""
         return name in installer.extensions
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._interactive = True
+
+    # Whether a real one asks the user before it downloads.
+    interactive = QtCore.Property(
+        bool, lambda self: self._interactive, lambda self, value: setattr(self, "_interactive", value)
+    )
+
+    @QtCore.Slot(str, result=bool)
+    @QtCore.Slot(str, bool, result=bool)
     @QtCore.Slot(str, bool, bool, result=bool)
-    def installExtension(self, name: str, dependencies: bool = True, wait: bool = False) -> bool:
+    def installExtensionFromServer(self, name: str, restart: bool = True, update: bool = False) -> bool:
         """Written down; it then counts as installed if installations work (its modules come with a restart)."""
         installer.extensions_asked.append(name)
         if installer.works:

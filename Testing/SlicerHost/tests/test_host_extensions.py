@@ -42,7 +42,7 @@ def test_an_installed_package_can_be_missing_for_a_test(tmp_path):
 def test_an_extension_counts_as_installed_when_it_was_asked_for():
     model = slicer.app.extensionsManagerModel()
     assert model.isExtensionInstalled("PyTorch") is False
-    assert model.installExtension("PyTorch", True, True) is True
+    assert model.installExtensionFromServer("PyTorch", False) is True
     assert model.isExtensionInstalled("PyTorch") is True
     assert installer.extensions_asked == ["PyTorch"]
 
@@ -96,6 +96,8 @@ def test_sample_data_with_an_address_in_the_network_is_refused():
     with pytest.raises(AssertionError, match="No network"):
         logic.downloadSamples("far")
     with pytest.raises(AssertionError, match="neither"):
+        logic.registerCustomSampleDataSource("T", "nothing", uris=[], fileNames=[])
+    with pytest.raises(TypeError, match="lists"):  # a real one takes their length
         logic.registerCustomSampleDataSource("T", "nothing")
 
 
