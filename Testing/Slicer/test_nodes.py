@@ -679,13 +679,16 @@ def test_surfaces_shown_in_3d_follow_the_new_result_and_those_of_others_stay():
     assert node.GetClosedSurfaceInternalRepresentation(mine) is other
 
 
-def test_the_scene_hears_of_a_result_once():
+def test_observers_of_the_segmentation_are_told_at_the_end_when_all_segments_are_there():
     volume, affine = sphere_node("straight")
-    node = showLabels(tumour(affine), GLIOMA, Place.of(volume))
-    events = []
-    node.AddObserver("ModifiedEvent", lambda _caller, event: events.append(event))
-    showLabels(np.roll(tumour(affine), 1, 0), GLIOMA, Place.of(volume), node)
-    assert len(events) <= 1
+    node, told = segmentation_node(), []
+
+    def modified(_caller, _event):
+        told.append(node.GetSegmentation().GetNumberOfSegments())
+
+    node.AddObserver("ModifiedEvent", modified)
+    showLabels(tumour(affine), GLIOMA, Place.of(volume), node)
+    assert told == [3]
 
 
 def test_a_segmentation_that_cannot_hold_the_result_is_refused_and_left_alone():

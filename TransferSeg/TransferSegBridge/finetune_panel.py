@@ -17,6 +17,7 @@ from TransferSegLib.strategies import STRATEGIES
 from .annotated import AnnotatedCase, loadCases, schemeOf, storeCases, uniqueName
 from .case_table import CaseTable
 from .channels import groupIntoCases
+from .combos import fillDevices, select
 from .curves import Curves
 from .finetuning import FinetuneJob, FinetuneRequest, FinetuneResult, freeName
 from .model_picker import channelsOf
@@ -25,7 +26,6 @@ from .parameters import TransferSegParameterNode, modifying
 from .preview import Preview
 from .run_view import RunView
 from .runfolder import RunFolder
-from .segment_panel import fillDevices, select
 from .segments import matchSegments
 from .sentences import casesText, schemeText, scoresText, strategyText
 from .stopped_runs import StoppedRuns

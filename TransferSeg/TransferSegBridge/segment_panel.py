@@ -12,6 +12,7 @@ from TransferSegLib.errors import TransferSegError
 from TransferSegLib.preparation import BRAIN_METHODS
 
 from .channels import fillChannels
+from .combos import fillDevices, select
 from .model_picker import ModelPicker, channelsOf
 from .packages import status
 from .parameters import TransferSegParameterNode, channelNode, chosenChannels, modifying, setChannelNode
@@ -266,23 +267,3 @@ class SegmentPanel:
                     if channel in nodes:
                         setChannelNode(self._parameters, channel, nodes[channel])
         self.update()
-
-
-def fillDevices(combo: Any) -> None:
-    """The devices to choose from."""
-    for text, device in (
-        (_("Automatic"), "auto"),
-        (_("Processor (CPU)"), "cpu"),
-        (_("NVIDIA graphics card (CUDA)"), "cuda"),
-        (_("Apple graphics (MPS)"), "mps"),
-    ):
-        combo.addItem(text, device)
-
-
-def select(combo: Any, data: Any) -> None:
-    """Show the item with this data, without telling anyone."""
-    index = combo.findData(data)
-    if combo.currentIndex != index:
-        was = combo.blockSignals(True)
-        combo.setCurrentIndex(index)
-        combo.blockSignals(was)
