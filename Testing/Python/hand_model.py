@@ -11,7 +11,7 @@ from model_examples import card_fields
 from numpy.typing import NDArray
 from phantoms import ball, make_grid, soft_ball
 
-from TransferSegLib.case import CaseFiles
+from TransferSegLib.case_files import CaseFiles
 from TransferSegLib.grid import Grid
 from TransferSegLib.labels import LESION, LabelScheme
 from TransferSegLib.model import Model, new_model

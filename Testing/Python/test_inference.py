@@ -13,7 +13,7 @@ from phantoms import GRIDS, ball, centre_of, make_grid, volume_ml, write_dicom
 
 import TransferSegLib as ts  # noqa: N813, as everybody will
 from TransferSegLib import inference
-from TransferSegLib.case import CaseFiles
+from TransferSegLib.case_files import CaseFiles
 from TransferSegLib.errors import Cancelled, InputError, ResourceError
 from TransferSegLib.events import CancelToken, Failure, Progress, Warning
 from TransferSegLib.grid import Grid

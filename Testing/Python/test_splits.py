@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from TransferSegLib.case import CaseFiles
+from TransferSegLib.case_files import CaseFiles
 from TransferSegLib.errors import InputError
 from TransferSegLib.splits import Roles, assign_roles, split_cases
 

@@ -673,10 +673,12 @@ def test_surfaces_shown_in_3d_follow_the_new_result_and_those_of_others_stay():
     mine = add_segment(node, distance(affine) < 6, local_affine(STRAIGHT, []), "mine")
     assert node.CreateClosedSurfaceRepresentation()
     other = node.GetClosedSurfaceInternalRepresentation(mine)
+    made = other.GetMTime()
     showLabels((distance(affine) < RADIUS / 2).astype(np.uint8), LESION, place, node)
     surface = node.GetClosedSurfaceInternalRepresentation(ourSegmentID(node, "lesion"))
     assert surface.GetBounds()[1] - surface.GetBounds()[0] == pytest.approx(RADIUS, abs=1.5)
     assert node.GetClosedSurfaceInternalRepresentation(mine) is other
+    assert other.GetMTime() == made
 
 
 def test_observers_of_the_segmentation_are_told_at_the_end_when_all_segments_are_there():
@@ -712,7 +714,19 @@ def test_an_empty_segmentation_for_surfaces_takes_labels():
     node = segmentation_node()
     node.GetSegmentation().SetSourceRepresentationName("Closed surface")
     showLabels(tumour(affine), GLIOMA, Place.of(volume), node)
+    assert node.GetSegmentation().GetSourceRepresentationName() == "Binary labelmap"
     assert np.array_equal(slicers_mask(node, ourSegmentID(node, "edema"), volume), tumour(affine) == 2)
+
+
+def test_the_grid_to_draw_on_is_that_of_the_image_unless_somebody_drew_on_another():
+    first, affine = sphere_node("straight", name="first")
+    second, other = sphere_node("oblique with thick slices", name="second")
+    node = showLabels(tumour(affine), GLIOMA, Place.of(first))
+    showLabels(tumour(other), GLIOMA, Place.of(second), node)
+    assert node.GetNodeReference("referenceImageGeometryRef") is second
+    add_segment(node, np.ones((2, 2, 2), np.uint8), affine, "mine")
+    showLabels(tumour(affine), GLIOMA, Place.of(first), node)
+    assert node.GetNodeReference("referenceImageGeometryRef") is second
 
 
 # The scene may change while the child works
@@ -749,6 +763,10 @@ def test_a_result_of_an_image_that_is_gone_lies_where_it_was(where):
     node = showLabels((distance(affine) < RADIUS).astype(np.uint8), LESION, place)
     assert node.GetParentTransformNode() is None
     assert node.GetNodeReference("referenceImageGeometryRef") is None
+    grid = slicer.vtkOrientedImageData()
+    geometry = node.GetSegmentation().GetConversionParameter("Reference image geometry")
+    slicer.vtkSegmentationConverter.DeserializeImageGeometry(geometry, grid)
+    assert grid.GetDimensions() == SHAPE
     assert_is_the_sphere(*segment_in_world(node, ourSegmentID(node, "lesion")))
 
 

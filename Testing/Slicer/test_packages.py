@@ -366,3 +366,11 @@ class TestCheck:
         (python / "nibabel.py").write_text("import nothing_of_that_name")
         with pytest.raises(DependencyError, match="No module named 'nothing_of_that_name'"):
             packages._checkAll()
+
+
+def test_what_needs_no_torch_asks_for_the_other_packages_only(world: World) -> None:
+    world.missing = {"torch"}
+    packages.requirePackages()
+    world.missing = {"nibabel"}
+    with pytest.raises(DependencyError, match="nibabel"):
+        packages.requirePackages()

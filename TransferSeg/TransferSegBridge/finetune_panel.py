@@ -20,8 +20,8 @@ from .channels import groupIntoCases
 from .combos import fillDevices, select
 from .curves import Curves
 from .finetuning import FinetuneJob, FinetuneRequest, FinetuneResult, freeName
-from .model_picker import channelsOf
-from .packages import status
+from .model_picker import Needs, needsOf
+from .packages import requirePackages, status
 from .parameters import TransferSegParameterNode, modifying
 from .preview import Preview
 from .run_view import RunView
@@ -50,7 +50,7 @@ class FinetunePanel:
         self._guiTag: int | None = None
         self._folder: RunFolder | None = None
         self._preview = Preview()
-        self._cardsOf: dict[str, list[str]] = {}
+        self._needs: dict[str, Needs] = {}
         self.view = RunView(
             ui.finetuneButton,
             ui.finetuneProgress,
@@ -112,13 +112,17 @@ class FinetunePanel:
         self.update()
 
     @property
+    def needs(self) -> Needs:
+        """Of the source model, and so of the new one."""
+        name = self._parameters.source if self._parameters is not None else ""
+        if name not in self._needs:
+            self._needs[name] = needsOf(next((entry for entry in list_models() if entry.name == name), None))
+        return self._needs[name]
+
+    @property
     def channels(self) -> list[str]:
         """That the source model sees, and the new one will."""
-        name = self._parameters.source if self._parameters is not None else ""
-        if name not in self._cardsOf:
-            entry = next((entry for entry in list_models() if entry.name == name), None)
-            self._cardsOf[name] = channelsOf(entry)
-        return self._cardsOf[name]
+        return list(self.needs.channels)
 
     def update(self) -> None:
         """Show what the parameter node has, and whether the work can start."""
@@ -138,7 +142,7 @@ class FinetunePanel:
         ):
             select(combo, value)
         self._showSchemes(parameters.scheme)
-        ui.strategyLabel.text = strategyText(parameters.strategy, len(self.channels), len(scheme) if scheme else 2)
+        ui.strategyLabel.text = strategyText(parameters.strategy, self.needs, len(scheme) if scheme else 2)
         ui.casesLabel.text = casesText(cases, problems)
         ui.removeCaseButton.enabled = bool(self.table.chosenRows)
         ui.removeCaseButton.toolTip = (
@@ -188,7 +192,7 @@ class FinetunePanel:
 
     def refreshModels(self) -> None:
         """A model was added, renamed or deleted; or a package was installed."""
-        self._cardsOf.clear()
+        self._needs.clear()
         combo = self.ui.sourceCombo
         was = combo.blockSignals(True)
         combo.clear()
@@ -236,7 +240,9 @@ class FinetunePanel:
         Raises
         ------
         InputError : no case is found there.
+        DependencyError : a package is missing.
         """
+        requirePackages()
         from TransferSegLib.datasets import find_cases
 
         assert self._parameters is not None

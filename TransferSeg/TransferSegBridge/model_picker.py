@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import ctk
@@ -116,10 +117,20 @@ def cardText(entry: Entry) -> str:
         return str(error)
 
 
-def channelsOf(entry: Entry | None) -> list[str]:
-    """The channels that a model needs; those of the shipped models when its card cannot be read."""
+@dataclass(frozen=True)
+class Needs:
+    """What a model asks for: its channels, and the size of its network."""
+
+    channels: tuple[str, ...] = CHANNELS
+    baseFilters: int = 4
+    steps: int = 4
+
+
+def needsOf(entry: Entry | None) -> Needs:
+    """What stands on the card of a model; of a card that cannot be read, what the shipped models need."""
     if entry is None or entry.problem is not None:
-        return list(CHANNELS)
+        return Needs()
     from TransferSegLib.bundle import read_bundle
 
-    return list(read_bundle(entry.path).card.channels)
+    card = read_bundle(entry.path).card
+    return Needs(tuple(card.channels), card.network.base_filters, card.network.steps)

@@ -96,6 +96,19 @@ def requireReady() -> None:
         raise DependencyError(found.text, remedy)
 
 
+def requirePackages() -> None:
+    """For what needs the packages but not PyTorch.
+
+    Raises
+    ------
+    DependencyError : one is missing. No dialog is opened.
+    """
+    missing = [_name(line) for line in missingPackages()]
+    if missing:
+        remedy = _('Press "{action}" in the TransferSeg module.').format(action=status().action)
+        raise DependencyError(_("Missing: {names}.").format(names=", ".join(missing)), remedy)
+
+
 def install(parent: Any = None) -> None:
     """Install what is missing, after asking the user once; nothing happens when the user declines.
 

@@ -9,12 +9,12 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from TransferSegLib.errors import DependencyError, InputError, TransferSegError
+from TransferSegLib.errors import InputError, TransferSegError
 from TransferSegLib.labels import GLIOMA
 from TransferSegLib.registry import home_folder
 
 from .nodes import Place, readLabels, showLabels
-from .packages import missingPackages
+from .packages import requirePackages
 from .worker import Outcome, Worker
 
 NAME = "TransferSegSample"
@@ -50,12 +50,7 @@ class SampleJob:
         ------
         DependencyError : a package is missing.
         """
-        missing = missingPackages()
-        if missing:
-            raise DependencyError(
-                _("Packages are missing: {names}.").format(names=", ".join(missing)),
-                _("Install them with the button at the top of the TransferSeg module."),
-            )
+        requirePackages()
         self._worker = Worker(["sample", "--out", str(home_folder() / "sample")], self._onEvent, self._finished)
         self._worker.start()
 

@@ -13,7 +13,7 @@ from TransferSegLib.preparation import BRAIN_METHODS
 
 from .channels import fillChannels
 from .combos import fillDevices, select
-from .model_picker import ModelPicker, channelsOf
+from .model_picker import ModelPicker, needsOf
 from .packages import status
 from .parameters import TransferSegParameterNode, channelNode, chosenChannels, modifying, setChannelNode
 from .run_view import RunView
@@ -84,7 +84,7 @@ class SegmentPanel:
             self.picker.select(parameters.model)
         if self._shownModel != parameters.model:
             self._shownModel = parameters.model
-            self._makeSelectors(channelsOf(self.picker.entry))
+            self._makeSelectors(list(needsOf(self.picker.entry).channels))
         chosen = {selector: channelNode(parameters, channel) for channel, selector in self._selectors.items()}
         for selector, node in {**chosen, self.ui.outputSelector: parameters.outputSegmentation}.items():
             if selector.currentNode() is not node:

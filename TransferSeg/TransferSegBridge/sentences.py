@@ -8,6 +8,7 @@ from TransferSegLib.labels import LabelScheme
 from TransferSegLib.strategies import STRATEGIES, count_parameters
 
 from .annotated import AnnotatedCase
+from .model_picker import Needs
 from .runfolder import RunFolder
 
 _FEW = 10  # held-out cases below which a mean Dice is no more than a hint
@@ -34,9 +35,9 @@ def casesText(cases: list[AnnotatedCase], problems: list[str]) -> str:
     return text
 
 
-def strategyText(name: str, channels: int, classes: int) -> str:
+def strategyText(name: str, source: Needs, classes: int) -> str:
     """What a strategy trains, in plain words and in numbers."""
-    trained, total = count_parameters(STRATEGIES[name], channels, classes)
+    trained, total = count_parameters(STRATEGIES[name], len(source.channels), classes, source.baseFilters, source.steps)
     numbers = _("{trained} of {total} parameters are trained.").format(trained=f"{trained:,}", total=f"{total:,}")
     return f"{STRATEGIES[name].explanation} {numbers}"
 
