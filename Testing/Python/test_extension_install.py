@@ -32,7 +32,7 @@ def program(name: str) -> str:
 def call(*command: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     plain = {name: value for name, value in os.environ.items() if not re.match("PYTHON|CMAKE|TRANSFERSEG", name)}
     return subprocess.run(
-        [*map(str, command)], cwd=cwd, env=plain | environment, capture_output=True, text=True, check=False
+        [*map(str, command)], cwd=cwd, env=plain | environment, capture_output=True, encoding="utf-8", check=False
     )
 
 

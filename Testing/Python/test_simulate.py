@@ -45,8 +45,8 @@ from TransferSegLib.volume import Volume, read_volume
 # Patients of these spacings are all made on voxels of the first one, the others are resampled.
 FINE, THICK, COARSE = 2.0, (2.0, 2.0, 4.0), 4.0
 SPACINGS = (FINE, THICK, COARSE)
-# With lesions of 12 ml; with a glioma of high grade of 32 ml.
-SEEDS = {"ms": 7, "glioma": 5}
+# With lesions of 19 ml; with a glioma of high grade of 32 ml.
+SEEDS = {"ms": 1, "glioma": 5}
 NECROTIC, EDEMA, ENHANCING = (GLIOMA.names.index(name) for name in ("necrotic", "edema", "enhancing"))
 
 Mask = NDArray[np.bool_]

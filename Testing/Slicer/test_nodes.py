@@ -664,6 +664,9 @@ def test_segments_of_ours_and_of_others_may_share_voxels_and_layers():
     showLabels(np.zeros(SHAPE, np.uint8), LESION, place, node)
     assert np.array_equal(slicers_mask(node, mine, volume), mask)
     assert not slicers_mask(node, ourSegmentID(node, "lesion"), volume).any()
+    left = node.GetBinaryLabelmapInternalRepresentation(mine).GetPointData().GetScalars()
+    values = set(np.unique(vtk.util.numpy_support.vtk_to_numpy(left)).tolist())
+    assert values == {0, node.GetSegmentation().GetSegment(mine).GetLabelValue()}
 
 
 def test_surfaces_shown_in_3d_follow_the_new_result_and_those_of_others_stay():
