@@ -176,6 +176,15 @@ def test_patients_are_never_mixed():
     assert names_of(fillChannels(CHANNELS, nodes, {"flair": nodes[0]})) == {"t1": "Ann_t1"}
 
 
+def test_an_image_of_the_users_choice_tells_the_patient_whatever_it_is_called():
+    nodes = volumes("Ann_t1", "Ann_t2", "Bob_t1", "Bob_t2")
+    assert names_of(fillChannels(CHANNELS, nodes, {"flair": volume("Ann weird")})) == {}
+    study("Ann", "2024", [*nodes[:2], own := volume("weird")])
+    assert names_of(fillChannels(CHANNELS, nodes, {"flair": own})) == {"t1": "Ann_t1", "t2": "Ann_t2"}
+    # Where there is one patient only, it can be no other.
+    assert names_of(fillChannels(CHANNELS, nodes[2:], {"flair": volume("301")})) == {"t1": "Bob_t1", "t2": "Bob_t2"}
+
+
 def test_of_equally_complete_patients_the_newest_is_taken():
     nodes = volumes("Ann_flair", "Ann_t1", "Bob_flair", "Bob_t1")
     assert names_of(fillChannels(CHANNELS, nodes, {})) == {"flair": "Bob_flair", "t1": "Bob_t1"}

@@ -18,7 +18,7 @@ from TransferSegLib.case_files import CHANNELS
 from TransferSegLib.naming import find_channel, is_brain_mask, is_label, patient_of
 
 from .places import ijkToRasOf
-from .segments import BINARY_LABELMAP, classTag
+from .segments import BINARY_LABELMAP, isAllOurs
 
 # Attribute of a segmentation that a network drew: nobody should learn from it without having chosen to.
 PREDICTION = "TransferSeg.Prediction"
@@ -68,17 +68,16 @@ def fillChannels(channels: Sequence[str], nodes: Iterable[Any], taken: Mapping[s
     Channel to node, of those that are not in ``taken``. No node is there twice.
     """
     taken = {channel: node for channel, node in taken.items() if node is not None}
-    visits = _visits([*nodes, *taken.values()], channels)
-    if not visits:
-        return {}
     chosen = list(taken.values())
-
-    def worth(visit: _Visit) -> tuple[int, int, int]:
-        images = visit.images(channels, chosen)
-        return sum(node in visit.nodes for node in chosen), len(set(images) - set(taken)), visits.index(visit)
-
-    images = max(visits, key=worth).images(channels, chosen)
-    return {channel: images[channel] for channel in channels if channel in images and channel not in taken}
+    visits = _visits([*nodes, *chosen], channels)
+    theirs = [
+        visit for visit in visits if any(node in visit.nodes or _keyOf(node, channels) == visit.key for node in chosen)
+    ]
+    if not visits or (chosen and not theirs and len(visits) > 1):
+        return {}
+    free = [channel for channel in channels if channel not in taken]
+    ranked = sorted(theirs or visits, key=lambda visit: len(visit.images(free, chosen)))  # keeps the newest last
+    return ranked[-1].images(free, chosen)
 
 
 def caseName(nodes: Iterable[Any], channels: Sequence[str] = CHANNELS) -> str:
@@ -127,7 +126,8 @@ def groupIntoCases(nodes: Iterable[Any], channels: Sequence[str]) -> list[tuple[
         if scores.count(max(scores, default=0)) == 1 and (max(scores) > 0 or len(visits) == 1):
             best = scores.index(max(scores))
             # What a person drew comes before what TransferSeg made, the newer before the older.
-            labels[best] = max(labels.get(best, ()), (scores[best], not _madeByUs(label), age, label))
+            drawn = not (label.IsA("vtkMRMLSegmentationNode") and isAllOurs(label))
+            labels[best] = max(labels.get(best, ()), (scores[best], drawn, age, label))
     return [
         (caseName(visit.nodes, channels), visit.images(channels), labels[number][-1] if number in labels else None)
         for number, visit in enumerate(visits)
@@ -303,10 +303,3 @@ def _gridOf(label: Any) -> np.ndarray | None:
             image.GetImageToWorldMatrix(matrix)
             return slicer.util.arrayFromVTKMatrix(matrix)
     return None
-
-
-def _madeByUs(label: Any) -> bool:
-    if not label.IsA("vtkMRMLSegmentationNode"):
-        return False
-    segmentation = label.GetSegmentation()
-    return all(classTag(segmentation.GetSegment(segmentID)) for segmentID in segmentation.GetSegmentIDs())

@@ -20,7 +20,7 @@ from TransferSegLib.labels import LabelScheme
 
 from .parts import GEOMETRY, labelImage, labelMapParts, merged, segmentParts, setGeometry, voxelsOf
 from .places import Place, ijkToRasOf, problemOf, transformProblem, worldFromLocalOf
-from .segments import BINARY_LABELMAP, CLOSED_SURFACE, classTag, putSegment
+from .segments import BINARY_LABELMAP, CLOSED_SURFACE, isAllOurs, putSegment
 
 __all__ = ["Place", "labelMap", "problemOf", "readLabels", "showLabels", "writeLabelMap", "writeVolume"]
 
@@ -240,8 +240,7 @@ def _fill(segmentationNode: Any, labels: np.ndarray, scheme: LabelScheme, local:
 def _setReferenceGeometry(segmentationNode: Any, volumeNode: Any, shape: tuple[int, ...], local: np.ndarray) -> None:
     """Make the image the grid to draw on, unless somebody drew on another one."""
     segmentation = segmentationNode.GetSegmentation()
-    ours = all(classTag(segmentation.GetSegment(item)) for item in segmentation.GetSegmentIDs())
-    if segmentation.GetConversionParameter(GEOMETRY) and not ours:
+    if segmentation.GetConversionParameter(GEOMETRY) and not isAllOurs(segmentationNode):
         return
     if volumeNode is not None:
         segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)

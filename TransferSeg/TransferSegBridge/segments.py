@@ -81,13 +81,14 @@ def putSegment(segmentationNode: Any, labelClass: LabelClass, image: Any, label:
 def ourSegmentID(segmentationNode: Any, className: str) -> str:
     """The segment that TransferSeg made for a class; empty when there is none."""
     segmentation = segmentationNode.GetSegmentation()
-    ours = (item for item in segmentation.GetSegmentIDs() if classTag(segmentation.GetSegment(item)) == className)
-    return next(ours, "")
+    ids = segmentation.GetSegmentIDs()
+    return next((item for item in ids if _tag(segmentation.GetSegment(item), _CLASS_TAG) == className), "")
 
 
-def classTag(segment: Any) -> str:
-    """The class that TransferSeg made a segment for; empty for segments of others."""
-    return _tag(segment, _CLASS_TAG)
+def isAllOurs(segmentationNode: Any) -> bool:
+    """Whether TransferSeg made every segment there is."""
+    segmentation = segmentationNode.GetSegmentation()
+    return all(_tag(segmentation.GetSegment(item), _CLASS_TAG) for item in segmentation.GetSegmentIDs())
 
 
 def matchSegments(segmentationNode: Any, scheme: LabelScheme) -> dict[str, str]:
@@ -102,7 +103,7 @@ def matchSegments(segmentationNode: Any, scheme: LabelScheme) -> dict[str, str]:
     for segmentID in segmentation.GetSegmentIDs():
         segment = segmentation.GetSegment(segmentID)
         number = re.fullmatch(r"(segment|label)[ _]?(\d+)", segment.GetName().strip().lower())
-        told = classTag(segment)
+        told = _tag(segment, _CLASS_TAG)
         if told not in scheme.names[1:]:
             told = _classNamed(segment.GetName(), scheme) or _classOfTerminology(segment, scheme)
         if not told and number and (number[1] == "label" or _fromFileWithoutNames(segmentationNode)):
