@@ -224,7 +224,7 @@ def ours(args: argparse.Namespace) -> Sample:
     import torch
 
     from TransferSegLib import prepare
-    from TransferSegLib.case import CaseFiles
+    from TransferSegLib.case_files import CaseFiles
     from TransferSegLib.preparation import Preparation
     from TransferSegLib.preprocess import Pipeline
     from TransferSegLib.preprocess.align import Align

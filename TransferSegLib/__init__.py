@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from .errors import TransferSegError
     from .evaluation import evaluate
     from .events import CancelToken
-    from .inference import InferenceOptions, Segmentation, Segmenter, segment, segment_dataset
+    from .inference import InferenceOptions, Segmentation, Segmenter, segment
     from .labels import GLIOMA, LESION, LabelScheme
     from .model import Model, load_model, save_model, verify_model
     from .preprocess import Pipeline
     from .recipe import Recipe
     from .registry import export_model, install_model, list_models
     from .runs import Run, fine_tune, pretrain
+    from .segment_many import segment_dataset
     from .strategies import STRATEGIES
     from .volume import Volume, read_volume, write_volume
 
@@ -44,7 +45,7 @@ _MODULES = {
     "Segmentation": "inference",
     "Segmenter": "inference",
     "segment": "inference",
-    "segment_dataset": "inference",
+    "segment_dataset": "segment_many",
     "GLIOMA": "labels",
     "LESION": "labels",
     "LabelScheme": "labels",

@@ -30,7 +30,7 @@ def announce(
     ------
     ResourceError : the memory will not do.
     """
-    sides = _largest(plan, network, training)
+    sides = largest_sides(plan.recipe.patch, network.multiple, training)
     told = _estimate(plan, network, sides)
     grid = "each image its own"
     if told.spacing_mm is not None:
@@ -43,16 +43,15 @@ def announce(
         f"Channels: {', '.join(plan.channels)}. Classes: {', '.join(plan.scheme.names)}. "
         f"Grid: {grid}, up to {' x '.join(map(str, sides))} voxels.",
         f"Device: {told.device}, {told.precision}. Memory: about {told.memory_gb:.1f} GB. "
-        f"Time: about {_duration(told.seconds)} for {told.epochs} epochs.",
+        f"Time: about {duration(told.seconds)} for {told.epochs} epochs.",
     )
     return Message("plan", "\n".join(lines)), told
 
 
-def _largest(plan: Plan, network: UNet, training: Sequence[Prepared]) -> tuple[int, ...]:
-    """The sides of the largest image that a training step sees."""
-    patch = plan.recipe.patch
+def largest_sides(patch: int, multiple: int, training: Sequence[Prepared]) -> tuple[int, ...]:
+    """The sides of the largest image that a training step sees, which ``multiple`` divides."""
     shape = (patch,) * 3 if patch else max((case.brain.shape for case in training), key=np.prod)
-    return tuple(-(-side // network.multiple) * network.multiple for side in shape)
+    return tuple(-(-side // multiple) * multiple for side in shape)
 
 
 def _estimate(plan: Plan, network: UNet, sides: tuple[int, ...]) -> Planned:
@@ -67,7 +66,7 @@ def _estimate(plan: Plan, network: UNet, sides: tuple[int, ...]) -> Planned:
             f"Training needs about {needed / 2**30:.1f} GB of memory, {available_bytes() / 2**30:.1f} GB are free.",
             OUT_OF_MEMORY,
         )
-    step_s, forward_s = _trial_step(network, sides, device, precision)
+    step_s, forward_s = trial_step(network, sides, device, precision)
     steps, passes = cases["training"] * recipe.patches_per_case, cases["validation"]
     parameters = list(network.parameters())
     return Planned(
@@ -84,7 +83,7 @@ def _estimate(plan: Plan, network: UNet, sides: tuple[int, ...]) -> Planned:
     )
 
 
-def _trial_step(
+def trial_step(
     network: UNet, sides: tuple[int, ...], device: torch.device, precision: torch.dtype
 ) -> tuple[float, float]:
     """Seconds of one training step and of one forward pass, on a network that is thrown away."""
@@ -108,7 +107,8 @@ def _trial_step(
     return times[0], times[1]
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """In words: ``40 s``, ``12 min``, ``3.5 h``."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     if seconds < 5400:

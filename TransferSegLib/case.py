@@ -10,10 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-# The simulator and the transplanter take the first two from here.
-from .case_files import CHANNELS as CHANNELS
-from .case_files import REFERENCE_ORDER
-from .case_files import CaseFiles as CaseFiles
+from .case_files import CHANNELS, REFERENCE_ORDER, CaseFiles
 from .errors import InputError
 from .events import OnEvent, Warning, ignore
 from .grid import Grid

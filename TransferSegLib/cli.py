@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .cli_models import models
+from .cli_study import compare, study
 from .options import numbers, share_or_names, split_names, takes
 from .preparation import BRAIN_METHODS, Preparation
 from .recipe import Recipe
 from .strategies import STRATEGIES
 from .terminal import REPORT_PANEL, Reporting, print_table, session
+from .workforce import WORK_PANEL, Workers
 
 if TYPE_CHECKING:
     from .case_files import CaseFiles
@@ -156,10 +158,12 @@ def pretrain(
 
 @app.command(epilog="Example: transferseg segment brats/HGG --model glioma --out results --flips")
 @takes(Reporting, "reporting", REPORT_PANEL)
+@takes(Workers, "where", WORK_PANEL)
 def segment(
     cases: Cases,
     model: ModelName,
     out: Out,
+    where: Workers,
     reporting: Reporting,
     flips: Annotated[bool, typer.Option("--flips", help="Average over the image and its mirror image.")] = False,
     probabilities: Annotated[
@@ -185,8 +189,9 @@ def segment(
     """Segment cases; writes label maps on the grid of the images, and volumes.csv."""
     with session(reporting) as (on_event, cancel):
         from .events import Result
-        from .inference import InferenceOptions, segment_dataset
+        from .inference import InferenceOptions
         from .model import load_model
+        from .segment_many import segment_dataset
 
         loaded = load_model(model)
         options = InferenceOptions(
@@ -201,7 +206,9 @@ def segment(
             brain=brain or None,
         )
         files = _cases(cases, loaded.card.channels)
-        _, failed = segment_dataset(files, loaded, out, options, brats, on_event, cancel)
+        _, failed = segment_dataset(
+            files, loaded, out, options, brats, on_event, cancel, where.workers, where.scheduler, reporting.threads
+        )
         on_event(Result({"written": len(files) - len(failed), "failed": len(failed), "folder": out}))
     if failed:
         raise typer.Exit(1)
@@ -356,6 +363,8 @@ def demo(out: Out = Path("demo"), *, reporting: Reporting) -> None:
         print_table(table)
 
 
+app.command(epilog="Example: transferseg compare my_cases --source glioma --spacing 2 --out which")(compare)
+app.command(epilog="Example: transferseg study brats --source ms-lesion --protocol desk --workers 0 --out study")(study)
 app.add_typer(models, name="models")
 
 

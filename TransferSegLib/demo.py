@@ -17,9 +17,9 @@ from .figures import add_class_legend, new_figure, plot_curves, plot_overlay, pl
 from .labels import GLIOMA
 from .model import load_model
 from .recipe import Recipe
-from .resample import resample, resample_labels
 from .runs import Run, fine_tune
 from .simulate import simulate_dataset
+from .study.panels import upright
 from .volume import read_volume
 
 # Few steps on few cases: class weights that are gone before the end.
@@ -125,9 +125,7 @@ def _draw(runs: Mapping[str, Run], data: Path, path: Path) -> Path:
     panels = {"reference": truth.label}
     for strategy, run in runs.items():
         panels[strategy] = GLIOMA.encode(read_volume(run.folder / "held-out" / f"{case.name}.nii.gz").data)
-    grid = truth.grid.reoriented()
-    image = resample(truth.channels["t1c"], truth.grid, grid)
-    shown = {title: resample_labels(labels, truth.grid, grid, len(GLIOMA)) for title, labels in panels.items()}
+    image, shown, grid = upright(truth, "t1c", panels, len(GLIOMA))
     slice_k = int((shown["reference"] > 0).sum((0, 1)).argmax())
     height_mm = float(grid.world(np.array([0, 0, slice_k]))[2])
     below.suptitle(f"{case.name}, t1c, axial slice at {height_mm:.0f} mm", fontsize=10)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -17,9 +16,8 @@ from .case import load_case
 from .case_files import CaseFiles, as_files
 from .device import choose_device, choose_precision
 from .engines import Engine, make_engine, torch_engine
-from .errors import InputError, TransferSegError
-from .events import CancelToken, Failure, OnEvent, Warning, ignore, track
-from .files import atomic_path
+from .errors import InputError
+from .events import OnEvent, Warning, ignore
 from .formats import ending, stem
 from .labels import LabelScheme
 from .memory import BASE_BYTES, available_bytes, inference_bytes, slab_thickness
@@ -32,10 +30,7 @@ from .resample import resample
 from .volume import Volume, write_volume
 
 # Share of the free memory that is used before a case is done in slabs.
-_MEMORY_SHARE = 0.7
-
-# Formats other than NIfTI that a result follows. A header and its data in two files become one.
-_WRITTEN = {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}
+MEMORY_SHARE = 0.7
 
 
 @dataclass(frozen=True)
@@ -181,7 +176,7 @@ class Segmenter:
         """Bytes. A graphics card says itself when its memory is full."""
         if self.options.memory_gb is not None:
             return self.options.memory_gb * 2**30
-        return available_bytes() * _MEMORY_SHARE if choose_device(self.options.device).type == "cpu" else math.inf
+        return available_bytes() * MEMORY_SHARE if choose_device(self.options.device).type == "cpu" else math.inf
 
     def _fitting(self, shape: tuple[int, ...], name: str, on_event: OnEvent) -> Engine:
         """The engine if the memory allows it, else PyTorch, slab by slab."""
@@ -209,67 +204,6 @@ def segment(
     return Segmenter(model, InferenceOptions(**options))(case, name, on_event)
 
 
-def segment_dataset(
-    cases: Sequence[CaseFiles],
-    model: str | Path | Model,
-    out: str | Path,
-    options: InferenceOptions | None = None,
-    brats: bool = False,
-    on_event: OnEvent = ignore,
-    cancel: CancelToken | None = None,
-) -> tuple[list[Path], dict[str, TransferSegError]]:
-    """Segment many cases into the folder ``out``: a label map a case and ``volumes.csv``.
-
-    A case that fails is reported and does not stop the others. Cancelled: what is done is written.
-
-    Parameters
-    ----------
-    brats : write ``CASE.nii.gz`` with the labels 1, 2, 4, as the BraTS portal takes it.
-
-    Returns
-    -------
-    The files written, and the error of each case that failed.
-
-    Raises
-    ------
-    InputError : two cases share a name; the model has no BraTS labels; ``out`` cannot be written.
-    Cancelled : stopped on request.
-    """
-    names = [case.name for case in cases]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"Two cases are called '{twice[0]}'.", "Give each its own name.")
-    segmenter = Segmenter(model, options)
-    if brats and segmenter.scheme.name != "glioma":
-        raise InputError(
-            f"The model labels '{segmenter.scheme.name}', not glioma: it has no BraTS labels.", "Leave out --brats."
-        )
-    out = Path(out)
-    written: list[Path] = []
-    failed: dict[str, TransferSegError] = {}
-    rows: list[dict[str, Any]] = []
-    try:
-        for case in track(cases, "segment", len(cases), on_event, cancel or CancelToken()):
-            try:
-                result = segmenter(case, on_event=on_event)
-                path = out / f"{case.name}{_ending_for(result.labels, brats)}"
-                _spare_input(case, path)
-            except TransferSegError as error:
-                if error.exit_code == 3:
-                    raise
-                failed[case.name] = error
-                on_event(Failure.of(error, case.name))
-                continue
-            if brats and result.labels.grid.shape != (240, 240, 155):
-                on_event(Warning(f"The grid {result.labels.grid.shape} is not that of BraTS.", case.name))
-            written.append(result.save(path))
-            rows.append(_row(result))
-    finally:
-        if rows:
-            written.append(_write_rows(rows, out / "volumes.csv"))
-    return written, failed
-
-
 def count_voxels(labels: NDArray[np.uint8], scheme: LabelScheme) -> dict[str, int]:
     """Voxels of each region, then of each class that is not itself a region."""
     counts = {region: int(mask.sum()) for region, mask in scheme.region_masks(labels).items()}
@@ -291,31 +225,3 @@ def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     np.exp(result, out=result)
     result /= result.sum(axis=0)
     return result
-
-
-def _ending_for(labels: Volume, brats: bool) -> str:
-    """The format of the reference channel, so that the result keeps its header conventions."""
-    found = ending(labels.path) if labels.path is not None and not labels.path.is_dir() else ""
-    return ".nii.gz" if brats else _WRITTEN.get(found, ".nii.gz")
-
-
-def _spare_input(case: CaseFiles, path: Path) -> None:
-    """Raises
-    ------
-    InputError : the result would replace a file of the case.
-    """
-    if case.owns(path):
-        raise InputError(f"{path} is an image of the case itself.", "Choose another output folder.")
-
-
-def _row(result: Segmentation) -> dict[str, Any]:
-    volumes = {f"{part}_ml": f"{volume:.3f}" for part, volume in result.volumes_ml.items()}
-    return {"case": result.name, **volumes, **{f"{part}_count": count for part, count in result.lesions.items()}}
-
-
-def _write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    with atomic_path(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return path

@@ -94,7 +94,7 @@ def make_plan(
     chosen = find_strategy(strategy)
     if parent is None and chosen.name != "scratch":
         raise InputError(f"The strategy '{chosen.name}' needs a source model.", "Give one with --source.")
-    cases, known = _annotated(dataset, on_event)
+    cases, known = annotated_cases(dataset, on_event)
     wanted = tuple(channels or (parent.card.channels if parent else CHANNELS))
     for case in cases:
         case.require(wanted)
@@ -112,8 +112,8 @@ def make_plan(
     return plan
 
 
-def _annotated(
-    dataset: str | Path | Dataset | Sequence[CaseFiles], on_event: OnEvent
+def annotated_cases(
+    dataset: str | Path | Dataset | Sequence[CaseFiles], on_event: OnEvent = ignore
 ) -> tuple[list[CaseFiles], LabelScheme | None]:
     """The cases with label maps, and what the layout says the labels mean."""
     if isinstance(dataset, str | Path):

@@ -15,6 +15,7 @@ from .case import volume_on
 from .figures import new_figure, save_figure
 from .files import atomic_path
 from .grid import Grid
+from .pages import render_page
 from .preprocess.pipeline import Placed, Prepared
 from .preprocess.template import load_template
 from .preprocess.to_template import brain_dice
@@ -152,7 +153,7 @@ def write_index(folder: Path, pages: Sequence[tuple[View, Sequence[str]]]) -> Pa
             f'<a href="{name}.png"><img src="{name}.png" alt="{name}" loading="lazy"></a></section>'
         )
     warned = sum(bool(warnings) for _, warnings in pages)
-    text = _PAGE.format(count=len(pages), warned=warned, sections="\n".join(parts))
+    body = _BODY.format(count=len(pages), warned=warned, sections="\n".join(parts))
     rows = [{"case": shown.name, **shown.numbers, "warnings": "; ".join(warnings)} for shown, warnings in pages]
     with atomic_path(folder / "numbers.csv") as beside, open(beside, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
@@ -160,7 +161,7 @@ def write_index(folder: Path, pages: Sequence[tuple[View, Sequence[str]]]) -> Pa
         writer.writerows(rows)
     path = folder / "index.html"
     with atomic_path(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(render_page("Prepared cases", body, _STYLE), encoding="utf-8")
     return path
 
 
@@ -199,19 +200,14 @@ def _slices(values: NDArray[np.float32], middle: Sequence[int]) -> dict[str, NDA
     return {plane: np.ascontiguousarray(part if plane == "sagittal" else part[:, ::-1]) for plane, part in cut.items()}
 
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Prepared cases</title><style>
-body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 1200px; color: #222; background: #fff; }}
-section {{ border-left: 6px solid #1a9850; padding: 0 1em 1em; margin: 1.5em 0; background: #f7f7f7; }}
-section.check {{ border-color: #e08214; }}
-.warning {{ color: #a04000; font-weight: 600; }}
-img {{ width: 100%; }}
-ul {{ padding-left: 1.2em; }}
-</style></head><body>
-<h1>Prepared cases</h1>
+_STYLE = """
+section { border-left: 6px solid #1a9850; padding: 0 1em 1em; margin: 1.5em 0; background: #f7f7f7; }
+section.check { border-color: #e08214; }
+.warning { color: #a04000; font-weight: 600; }
+"""
+
+_BODY = """<h1>Prepared cases</h1>
 <p>{count} cases, {warned} with warnings (shown first). Yellow: the brain that was found. Blue, with a registration to
 the template: outline (dashed) and furrows of the template. On every channel the yellow line must follow the brain, and
 the blue lines its shape; after preparation the values of a channel should look alike in all cases.</p>
-{sections}
-</body></html>
-"""
+{sections}"""

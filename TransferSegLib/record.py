@@ -106,7 +106,7 @@ class RunRecord:
             "cases": hashed_cases([case.name for case in seen], self.salt, groups),
             "frozen_hash_before": self.frozen_hashes[0] if frozen else None,
             "frozen_hash_after": self.frozen_hashes[1] if frozen else None,
-            "libraries": _libraries(),
+            "libraries": libraries(),
             "date": date.today().isoformat(),
         }
 
@@ -159,7 +159,8 @@ def _score(
     return {"data": data, "cases": cases, "region": region, "metric": metric, **plain}
 
 
-def _libraries() -> dict[str, str]:
+def libraries() -> dict[str, str]:
+    """The version of each library that decides what comes out."""
     names = ("TransferSegLib", "torch", "numpy", "scipy", "nibabel", "SimpleITK", "monai")
     found = {}
     for name in names:

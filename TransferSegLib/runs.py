@@ -198,7 +198,9 @@ def score_cases(
     Writes the label maps, ``metrics.csv`` and ``metrics_summary.csv`` into ``out``. A model with one foreground class
     is scored by its probabilities too: ``pr_auc`` of each case.
     """
-    segmenter = Segmenter(model, replace(options or InferenceOptions(), probabilities=model.scheme.binary))
+    # Not by OpenVINO: the numbers shall not hang on what is installed, and preparing it takes longer than a few cases.
+    options = options or InferenceOptions(engine="torch")
+    segmenter = Segmenter(model, replace(options, probabilities=model.scheme.binary))
     rows = []
     for case in track(cases, "test", len(cases), on_event, cancel or CancelToken()):
         result = segmenter(case, on_event=on_event)

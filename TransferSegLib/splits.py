@@ -79,30 +79,80 @@ def split_cases(cases: Sequence[CaseFiles], share: float, seed: int) -> tuple[li
     """
     if share == 0:
         return list(cases), []
-    patients: dict[str, str] = {}
-    for case in cases:
-        patients.setdefault(case.patient, case.group)
-    wanted = max(1, round(share * len(patients)))
-    if not 0 < share < 1 or wanted >= len(patients):
+    groups = _by_group(cases)
+    count = sum(map(len, groups.values()))
+    wanted = max(1, round(share * count))
+    if not 0 < share < 1 or wanted >= count:
         raise InputError(
-            f"A share of {share:g} cannot be split off {len(patients)} patients.", "Use a smaller share or more cases."
+            f"A share of {share:g} cannot be split off {count} patients.", "Use a smaller share or more cases."
         )
-    chosen = set(_stratified(patients, wanted, seed))
+    chosen = set(_stratified(groups, wanted, seed))
     return (
         [case for case in cases if case.patient not in chosen],
         [case for case in cases if case.patient in chosen],
     )
 
 
-def _stratified(patients: dict[str, str], wanted: int, seed: int) -> list[str]:
+def _stratified(groups: dict[str, list[str]], wanted: int, seed: int) -> list[str]:
     """``wanted`` patients, from each group its share, rounded by largest remainder."""
-    groups: dict[str, list[str]] = defaultdict(list)
-    for patient in sorted(patients):
-        groups[patients[patient]].append(patient)
     random = np.random.default_rng(seed)
-    exact = {group: wanted * len(members) / len(patients) for group, members in groups.items()}
+    count = sum(map(len, groups.values()))
+    exact = {group: wanted * len(members) / count for group, members in groups.items()}
     quota = {group: math.floor(share) for group, share in exact.items()}
     remainders = sorted(groups, key=lambda group: (quota[group] - exact[group], group))
     for group in remainders[: wanted - sum(quota.values())]:
         quota[group] += 1
     return [str(patient) for group in sorted(groups) for patient in random.permutation(groups[group])[: quota[group]]]
+
+
+def balanced_order(cases: Sequence[CaseFiles], seed: int) -> list[str]:
+    """The patients of ``cases`` in a random order of which every beginning has about the proportion of groups of all.
+
+    The first n of it are the training set of size n of a study: the smaller ones lie within the larger ones. Of each
+    group there are at most one patient more or fewer than its share of n.
+    """
+    groups = _by_group(cases)
+    random = np.random.default_rng(seed)
+    waiting = {group: [str(patient) for patient in random.permutation(groups[group])] for group in sorted(groups)}
+    total = sum(map(len, waiting.values()))
+    share = {group: len(members) / total for group, members in waiting.items()}
+    order: list[str] = []
+    taken = dict.fromkeys(waiting, 0)
+    while len(order) < total:
+        # Of the groups that the share of the next beginning still owes a patient the one that would have to wait least
+        # (the quota method of Balinski and Young 1975, which never leaves the share's whole numbers).
+        place = len(order) + 1
+        owed = [group for group in waiting if taken[group] < len(waiting[group])]
+        within = [group for group in owed if taken[group] < share[group] * place]
+        group = min(within or owed, key=lambda name: ((taken[name] + 1) / share[name], name))
+        order.append(waiting[group][taken[group]])
+        taken[group] += 1
+    return order
+
+
+def deal_patients(cases: Sequence[CaseFiles], parts: int, seed: int) -> list[list[CaseFiles]]:
+    """The cases in ``parts`` parts for a cross-validation, by patient; each part has its share of each group.
+
+    Raises
+    ------
+    InputError : there are fewer patients than parts, or fewer than two parts.
+    """
+    groups = _by_group(cases)
+    count = sum(map(len, groups.values()))
+    if not 2 <= parts <= count:
+        raise InputError(f"{count} patients cannot be dealt into {parts} parts.", "Use 2 parts or more, or more cases.")
+    random = np.random.default_rng(seed)
+    dealt = [str(patient) for group in sorted(groups) for patient in random.permutation(groups[group])]
+    part_of = {patient: place % parts for place, patient in enumerate(dealt)}
+    return [[case for case in cases if part_of[case.patient] == part] for part in range(parts)]
+
+
+def _by_group(cases: Sequence[CaseFiles]) -> dict[str, list[str]]:
+    """Group to its patients, sorted; a patient's first visit tells the group."""
+    patients: dict[str, str] = {}
+    for case in cases:
+        patients.setdefault(case.patient, case.group)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for patient in sorted(patients):
+        groups[patients[patient]].append(patient)
+    return groups

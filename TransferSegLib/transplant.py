@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from .case import CHANNELS, CaseFiles, load_case
+from .case import load_case
+from .case_files import CHANNELS, CaseFiles
 from .datasets import Dataset, find_cases, write_case
 from .errors import InputError
 from .events import CancelToken, OnEvent, Result, ignore

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from TransferSegLib.case import CHANNELS, load_case
+from TransferSegLib.case import load_case
+from TransferSegLib.case_files import CHANNELS
 from TransferSegLib.datasets import find_cases
 from TransferSegLib.figures import add_class_legend, new_figure, plot_overlay, save_figure
 from TransferSegLib.labels import GLIOMA, LESION, LabelScheme

@@ -101,3 +101,11 @@ def test_preprocess_tells_where_the_time_of_a_raw_case_goes() -> None:
     assert [row["part"] for row in parts] == names
     assert is_positive(numbers(parts[:-1], "ours, s"))
     assert sum(float(row["share of ours"].rstrip("%")) for row in parts) == pytest.approx(100, abs=5)
+
+
+def test_workforce_compares_one_process_with_several_and_hands_out_empty_jobs() -> None:
+    segmenting, handing_out = tables("workforce.py", "--in-process", "--only", "1 thread$|no work")
+    assert [row[""] for row in segmenting] == ["here, 1 thread", "1 worker of 1 thread", "2 workers of 1 thread"]
+    assert is_positive(numbers(segmenting, "a case, median s", "time to 1 thread here", "in all, s"))
+    assert [row[""] for row in handing_out] == ["no work, here", "no work, 2 workers"]
+    assert is_positive(numbers(handing_out, "a job, median ms", "in all, s"))

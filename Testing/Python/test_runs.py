@@ -300,7 +300,7 @@ def test_the_same_is_told_in_numbers(runs: dict[str, tuple[Run, list[Event]]], s
 def test_the_time_that_is_told_is_that_of_all_steps_and_validations(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(announcement, "_trial_step", lambda *_: (100.0, 7.0))
+    monkeypatch.setattr(announcement, "trial_step", lambda *_: (100.0, 7.0))
     events: list[Event] = []
     tune(place, tmp_path / "out", chosen=recipe(epochs=2, patches_per_case=3), on_event=events.append)
     (told,) = [event for event in events if isinstance(event, Planned)]

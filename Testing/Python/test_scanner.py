@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from TransferSegLib.case import CHANNELS
+from TransferSegLib.case_files import CHANNELS
 from TransferSegLib.simulation.anatomy import Anatomy, brain_grid, draw_anatomy
 from TransferSegLib.simulation.fields import Array
 from TransferSegLib.simulation.lesions import draw_lesions

@@ -24,7 +24,8 @@ from typer.testing import CliRunner
 
 from TransferSegLib import cli, datasets
 from TransferSegLib import simulate as subject
-from TransferSegLib.case import CHANNELS, Case, load_case
+from TransferSegLib.case import Case, load_case
+from TransferSegLib.case_files import CHANNELS
 from TransferSegLib.datasets import find_cases
 from TransferSegLib.errors import Cancelled, InputError
 from TransferSegLib.events import CancelToken, Event, Progress

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from TransferSegLib import cli, simulate
 from TransferSegLib import transplant as subject
-from TransferSegLib.case import CHANNELS, Case, CaseFiles, load_case
+from TransferSegLib.case import Case, load_case
+from TransferSegLib.case_files import CHANNELS, CaseFiles
 from TransferSegLib.datasets import find_cases, write_case
 from TransferSegLib.errors import Cancelled, InputError
 from TransferSegLib.events import CancelToken, Event, Progress, Result

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..case import CHANNELS
+from ..case_files import CHANNELS
 from .anatomy import Anatomy
 from .fields import Array, sheets, smooth_noise
 from .material import LOOKS, Findings, Material

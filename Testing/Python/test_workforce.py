@@ -1,0 +1,556 @@
+"""Independent jobs, here, in processes and on a cluster: all are done, whatever dies, and a stop leaves nothing."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import distributed
+import pytest
+
+from TransferSegLib import cluster, on_worker, workforce
+from TransferSegLib.errors import Cancelled, DependencyError, InputError, ResourceError
+from TransferSegLib.events import CancelToken, Event, Failure, OnEvent, Progress, Warning
+from TransferSegLib.workforce import Workforce, count_workers, gather_workers
+
+ROOT = Path(__file__).parents[2]
+
+# What jobs do
+
+
+def echo(number: int, on_event: OnEvent, cancel: CancelToken) -> tuple[int, int]:
+    on_event(Warning(f"echo {number}"))
+    return number, os.getpid()
+
+
+def refuse(on_event: OnEvent, cancel: CancelToken) -> None:
+    raise InputError("It cannot be read.", "Give another.")
+
+
+class Odd(Exception):
+    """Cannot be pickled: it wants two arguments and has one."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(one)
+
+
+def stumble(kind: str, on_event: OnEvent, cancel: CancelToken) -> None:
+    raise Odd("a bug", "") if kind == "odd" else ZeroDivisionError("a bug")
+
+
+def die(folder: Path, times: int, on_event: OnEvent, cancel: CancelToken) -> int:
+    """Kills its process so many times, then tells in how many it was done."""
+    (folder / str(os.getpid())).touch()
+    begun = len(list(folder.iterdir()))
+    time.sleep(0.1)
+    if begun <= times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return begun
+
+
+def settings(on_event: OnEvent, cancel: CancelToken) -> tuple[int, int]:
+    import SimpleITK
+    import torch
+
+    return torch.get_num_threads(), SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
+
+
+def wait(folder: Path, name: str, on_event: OnEvent, cancel: CancelToken) -> str:
+    """Until it is asked to stop."""
+    (folder / f"{name} begun").touch()
+    on_event(Progress("wait", 1, 2))
+    end = time.monotonic() + 100
+    while time.monotonic() < end:
+        if cancel.cancelled:
+            (folder / f"{name} stopped").touch()
+            if name == "done":
+                return name
+            raise Cancelled()
+        time.sleep(0.05)
+    raise AssertionError("nobody asked to stop")
+
+
+def sleep(on_event: OnEvent, cancel: CancelToken) -> None:
+    on_event(Progress("sleep", 1, 2))
+    time.sleep(100)
+
+
+def move(folder: Path, on_event: OnEvent, cancel: CancelToken) -> int:
+    """Ends where it is asked to stop first, with its work half done; gives how many have begun it."""
+    (folder / f"{os.getpid()} moving").touch()
+    if len(list(folder.glob("* moving"))) == 1:
+        wait(folder, "move", on_event, cancel)
+    return len(list(folder.glob("* moving")))
+
+
+# Where they are done
+
+
+Told = list[tuple[str, Event]]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workforce, Told]]:
+    """Two processes, and what their jobs told."""
+    told: Told = []
+    stop = tmp_path_factory.mktemp("shared") / "stop"
+    with gather_workers(None, 2, 1, lambda *event: told.append(event), CancelToken(), stop) as force:
+        yield force, told
+
+
+@pytest.fixture(params=["here", "processes"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Workforce, Told]]:
+    if request.param == "processes":
+        force, told = request.getfixturevalue("shared")
+        told.clear()
+        yield force, told
+        return
+    told = []
+    with gather_workers("", 1, 0, lambda *event: told.append(event), CancelToken(), tmp_path / "stop") as force:
+        yield force, told
+
+
+def silent(name: str, event: Event) -> None:
+    pass
+
+
+def children() -> set[int | None]:
+    """Processes started by this one, by number."""
+    return {process.pid for process in multiprocessing.active_children()}
+
+
+# Both in one process and in several
+
+
+def test_every_job_is_done_and_what_it_tells_comes_with_its_name(place: tuple[Workforce, Told]) -> None:
+    force, told = place
+    for number in range(5):
+        force.submit(f"job {number}", echo, number)
+    found = dict(force.finished())
+    assert {name: result[0] for name, result in found.items()} == {f"job {n}": n for n in range(5)}
+    assert sorted(told, key=str) == [(f"job {n}", Warning(f"echo {n}")) for n in range(5)]
+    assert list(force.finished()) == []
+
+
+def test_a_job_that_fails_gives_its_error_and_the_others_go_on(place: tuple[Workforce, Told]) -> None:
+    force, _ = place
+    force.submit("bad", refuse)
+    force.submit("bug", stumble, "")
+    force.submit("odd", stumble, "odd")
+    force.submit("good", echo, 1)
+    found = dict(force.finished())
+    assert found["good"][0] == 1
+    assert isinstance(found["bad"], InputError)
+    assert (found["bad"].cause, found["bad"].remedy) == ("It cannot be read.", "Give another.")
+    assert isinstance(found["bug"], ZeroDivisionError)
+    assert "a bug" in str(found["odd"])
+
+
+def test_a_finished_job_can_lead_to_another(place: tuple[Workforce, Told]) -> None:
+    force, _ = place
+    force.submit("0", echo, 0)
+    seen = []
+    for name, (number, _) in force.finished():
+        seen.append(name)
+        if number < 3:
+            force.submit(str(number + 1), echo, number + 1)
+    assert seen == ["0", "1", "2", "3"]
+
+
+# In this process
+
+
+def test_one_worker_is_this_process_and_keeps_the_order(tmp_path: Path) -> None:
+    with gather_workers(None, 1, 0, silent, CancelToken(), tmp_path / "stop") as force:
+        for number in range(4):
+            force.submit(str(number), echo, number)
+        assert list(force.finished()) == [(str(number), (number, os.getpid())) for number in range(4)]
+
+
+def test_one_worker_needs_no_dask(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from TransferSegLib.workforce import *; "
+        "from TransferSegLib.events import CancelToken\n"
+        f"with gather_workers(None, 1, 0, print, CancelToken(), Path({str(tmp_path / 'stop')!r})) as force:\n"
+        "    force.submit('1', lambda on_event, cancel: 2)\n"
+        "    assert list(force.finished()) == [('1', 2)]\n"
+        "assert not {'dask', 'distributed', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+
+
+def test_a_stop_is_seen_before_each_job_and_within_it(tmp_path: Path) -> None:
+    cancel = CancelToken()
+    with gather_workers(None, 1, 0, silent, cancel, tmp_path / "stop") as force:
+        for number in range(3):
+            force.submit(str(number), echo, number)
+        jobs = force.finished()
+        assert next(jobs)[0] == "0"
+        cancel.cancel()
+        with pytest.raises(Cancelled):
+            next(jobs)
+    with gather_workers(None, 1, 0, lambda *_: cancel.cancel(), cancel, tmp_path / "stop") as force:
+        force.submit("wait", wait, tmp_path, "wait")
+        with pytest.raises(Cancelled):
+            list(force.finished())
+
+
+# In several processes
+
+
+def test_several_workers_are_several_processes_with_their_share_of_threads(shared: tuple[Workforce, Told]) -> None:
+    force, _ = shared
+    for number in range(8):
+        force.submit(str(number), echo, number)
+    processes = {process for _, (_, process) in force.finished()}
+    assert 1 <= len(processes) <= 2
+    assert os.getpid() not in processes
+    force.submit("settings", settings)
+    assert list(force.finished()) == [("settings", (1, 1))]
+
+
+def test_a_bug_tells_where_it_happened(shared: tuple[Workforce, Told]) -> None:
+    force, _ = shared
+    force.submit("bug", stumble, "")
+    ((_, error),) = force.finished()
+    assert "in stumble" in "".join(error.__notes__)
+
+
+def test_the_job_of_a_worker_that_was_lost_is_done_again(shared: tuple[Workforce, Told], tmp_path: Path) -> None:
+    force, _ = shared
+    force.submit("lost", die, tmp_path, 1)
+    force.submit("good", echo, 1)
+    found = dict(force.finished())
+    assert found["lost"] == 2
+    assert found["good"][0] == 1
+
+
+def test_a_job_that_kills_every_worker_fails_and_the_others_go_on(
+    shared: tuple[Workforce, Told], tmp_path: Path
+) -> None:
+    force, _ = shared
+    force.submit("deadly", die, tmp_path, 100)
+    for number in range(6):
+        force.submit(str(number), echo, number)
+    found = dict(force.finished())
+    assert isinstance(found["deadly"], ResourceError)
+    assert str(found["deadly"]) == (
+        "4 workers died doing it, mostly because the memory was full. "
+        "Use fewer workers at once, or machines with more memory."
+    )
+    assert [found[str(number)][0] for number in range(6)] == list(range(6))
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_stop_ends_running_jobs_by_themselves_and_keeps_what_they_give(tmp_path: Path) -> None:
+    cancel, before, environment = CancelToken(), children(), dict(os.environ)
+    stop = tmp_path / "new" / "stop"
+    stop.parent.mkdir()
+    stop.touch()  # left over from a run that was killed
+    waiting = []
+
+    def listen(name: str, event: Event) -> None:
+        waiting.append(name)
+        if len(waiting) == 2:
+            cancel.cancel()
+
+    with gather_workers(None, 2, 1, listen, cancel, stop) as force:
+        assert not stop.exists()
+        for name in ("done", "stopped", "third", "fourth"):
+            force.submit(name, wait, tmp_path, name)
+        jobs = force.finished()
+        assert next(jobs) == ("done", "done")
+        force.submit("more", wait, tmp_path, "more")
+        with pytest.raises(Cancelled):
+            next(jobs)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "new", "done begun", "done stopped", "stopped begun", "stopped stopped"
+    }  # fmt: skip
+    assert not stop.exists()
+    assert children() <= before
+    assert dict(os.environ) == environment
+
+
+def test_a_job_that_does_not_hear_is_waited_for_no_longer_than_agreed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "GRACE_S", 0.5)
+    cancel, before = CancelToken(), children()
+    start = time.monotonic()
+    with gather_workers(None, 2, 1, lambda *_: cancel.cancel(), cancel, tmp_path / "stop") as force:
+        force.submit("deaf", sleep)
+        with pytest.raises(Cancelled):
+            list(force.finished())
+    assert time.monotonic() - start < 30
+    assert children() <= before
+
+
+@pytest.mark.parametrize("moment", ["starting", "working"])
+def test_ctrl_c_leaves_no_process_behind(moment: str, tmp_path: Path) -> None:
+    """It reaches all processes of a terminal at once."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys; sys.path[:0] = {[str(ROOT), str(Path(__file__).parent)]!r}\n"
+        "from pathlib import Path\n"
+        "from test_workforce import gather_workers, wait\n"
+        "from TransferSegLib.terminal import Reporting, session\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "def main():\n"
+        "    with session(Reporting()) as (on_event, cancel):\n"
+        "        listen = lambda name, event: print(name, flush=True)\n"
+        "        with gather_workers(None, 2, 1, listen, cancel, folder / 'stop') as force:\n"
+        "            for name in 'abc': force.submit(name, wait, folder, name)\n"
+        "            for _ in force.finished(): pass\n"
+        "if __name__ == '__main__': main()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    if moment == "working":  # two jobs have begun
+        assert [process.stdout.readline() for _ in range(2)]
+    while moment == "starting" and "spawn_main" not in group(process.pid):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=40)
+    assert process.returncode == 3
+    assert errors.strip() == "Error: Stopped on request."
+    begun, stopped = ({path.name[0] for path in tmp_path.glob(f"? {what}")} for what in ("begun", "stopped"))
+    assert begun == stopped
+    assert begun == ({"a", "b"} if moment == "working" else set())
+    assert group(process.pid) == ""
+
+
+def group(number: int) -> str:
+    """What the processes of a group are, but for those that have ended and wait for somebody to see it."""
+    words = ["ps", "-A", "-o", "pgid=,stat=,args="]
+    lines = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    rows = [line.split(None, 2) for line in lines]
+    return "\n".join(args for found, state, args in rows if int(found) == number and not state.startswith("Z"))
+
+
+def test_a_program_without_the_guard_is_told_what_it_lacks(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys; sys.path[:0] = {[str(ROOT), str(Path(__file__).parent)]!r}\n"
+        "from pathlib import Path\n"
+        "from test_workforce import CancelToken, gather_workers, silent\n"
+        f"with gather_workers(None, 2, 1, silent, CancelToken(), Path({str(tmp_path / 'stop')!r})):\n"
+        "    print('not reached')\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=40)
+    assert done.stdout == ""
+    assert "the guard: if __name__ == '__main__'." in done.stderr.splitlines()[-1]
+
+
+# On a cluster
+
+
+class Scheduler:
+    """A Dask scheduler with workers, each a process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file, self._folder = folder / "scheduler.json", folder
+        self.process = self._start("scheduler", "--port", "0", "--host", "127.0.0.1")
+        self.workers: list[subprocess.Popen[bytes]] = []
+        while not self.file.exists():
+            assert self.process.poll() is None
+            time.sleep(0.05)
+
+    def add_worker(self, paths: Sequence[Path] = (ROOT, Path(__file__).parent)) -> None:
+        """``paths`` : where it finds packages."""
+        options = ("--nthreads", "1", "--local-directory", str(self._folder))
+        self.workers.append(self._start("worker", *options, paths=paths))
+
+    def _start(self, what: str, *options: str, paths: Sequence[Path] = ()) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", f"distributed.cli.dask_{what}", "--no-dashboard", *options]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
+        return subprocess.Popen(
+            [*command, "--scheduler-file", str(self.file)],
+            cwd=self._folder,
+            env=environment,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def close(self) -> None:
+        for process in (*self.workers, self.process):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path) -> Iterator[Scheduler]:
+    started = Scheduler(tmp_path)
+    try:
+        yield started
+    finally:
+        started.close()
+
+
+def test_the_workers_of_a_cluster_may_come_and_go(
+    scheduler: Scheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first comes late and is retired in the middle of a job, as at the end of its time; another does it again."""
+    monkeypatch.setattr(cluster, "NO_WORKER_S", 0.5)
+    monkeypatch.setattr(cluster, "_LOOK_S", 0.2)
+    told: Told = []
+
+    def listen(name: str, event: Event) -> None:
+        told.append((name, event))
+        if isinstance(event, Warning) and "no workers" in event.text:
+            scheduler.add_worker()
+        elif name == "move":
+            with distributed.Client(scheduler_file=str(scheduler.file), set_as_default=False) as client:
+                client.retire_workers(list(client.nthreads()))
+            scheduler.add_worker()
+
+    with gather_workers(str(scheduler.file), 3, 2, listen, CancelToken(), tmp_path / "stop") as force:
+        force.submit("settings", settings)
+        assert list(force.finished()) == [("settings", (2, 2))]
+        force.submit("move", move, tmp_path)
+        assert list(force.finished()) == [("move", 2)]
+    assert (tmp_path / "move stopped").exists()
+    warnings = [event.text for _, event in told if isinstance(event, Warning)]
+    assert warnings[0] == "--workers counts for nothing with --scheduler: all workers of the cluster work."
+    assert set(warnings[1:]) == {f"The scheduler at {scheduler.file} has no workers: waiting for them."}
+
+
+def test_a_job_that_waited_behind_a_deadly_one_is_done_all_the_same(scheduler: Scheduler, tmp_path: Path) -> None:
+    """Dask gives a worker the next job before it has done one, and gives both up when four workers have died."""
+    (tmp_path / "deadly").mkdir()
+    scheduler.add_worker()
+    with gather_workers(str(scheduler.file), 1, 0, silent, CancelToken(), tmp_path / "stop") as force:
+        force.submit("deadly", die, tmp_path / "deadly", 100)
+        for number in range(6):
+            force.submit(str(number), echo, number)
+        found = dict(force.finished())
+    assert isinstance(found["deadly"], ResourceError)
+    assert [found[str(number)][0] for number in range(6)] == list(range(6))
+
+
+def test_a_scheduler_that_dies_is_told_within_seconds(scheduler: Scheduler, tmp_path: Path) -> None:
+    scheduler.add_worker()
+
+    def listen(name: str, event: Event) -> None:
+        scheduler.process.kill()
+
+    start = time.monotonic()
+    with gather_workers(str(scheduler.file), 1, 0, listen, CancelToken(), tmp_path / "stop") as force:
+        force.submit("wait", wait, tmp_path, "wait")
+        force.submit("next", wait, tmp_path, "next")
+        with pytest.raises(ResourceError) as caught:
+            list(force.finished())
+    assert time.monotonic() - start < 30
+    assert caught.value.cause == f"The scheduler at {scheduler.file} is gone."
+    assert caught.value.remedy == "Start it again and run the command again: what is finished is kept."
+    scheduler.workers[0].wait(20)  # what it did has nobody who waits for it
+    assert (tmp_path / "wait stopped").exists()
+
+
+def test_a_worker_that_lacks_a_package_says_so(scheduler: Scheduler, tmp_path: Path) -> None:
+    scheduler.add_worker(paths=())
+    with gather_workers(str(scheduler.file), 1, 0, silent, CancelToken(), tmp_path / "stop") as force:
+        force.submit("echo", echo, 1)
+        ((_, error),) = force.finished()
+    assert isinstance(error, DependencyError)
+    assert error.cause.startswith(f"A worker of {scheduler.file} cannot load what it is to do: No module named ")
+    assert error.remedy == "Install what is installed here, in the same versions, where the workers run."
+
+
+@pytest.mark.parametrize("kind", ["nobody there", "no file", "no scheduler file"])
+def test_a_cluster_that_cannot_be_reached_is_told(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_CONNECT_S", 1)
+    (tmp_path / "some.json").write_text("{}")
+    address = {
+        "nobody there": "tcp://127.0.0.1:9",
+        "no file": str(tmp_path / "none.json"),
+        "no scheduler file": str(tmp_path / "some.json"),
+    }[kind]
+    with (
+        pytest.raises(InputError) as caught,
+        gather_workers(address, 1, 0, silent, CancelToken(), tmp_path / "stop"),
+    ):
+        pass
+    assert caught.value.cause == f"The scheduler at {address} cannot be reached."
+    assert "dask scheduler" in caught.value.remedy
+
+
+@pytest.mark.parametrize(("address", "workers"), [("", 2), ("tcp://127.0.0.1:9", 1)])
+def test_without_dask_its_package_is_named(
+    address: str, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with (
+        pytest.raises(DependencyError, match=r'pip install "TransferSegLib\[study\]"'),
+        gather_workers(address, workers, 0, silent, CancelToken(), tmp_path / "stop"),
+    ):
+        pass
+
+
+# Parts
+
+
+def test_as_many_workers_as_processors_memory_and_devices_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workforce, "_processors", lambda: 8)
+    monkeypatch.setattr(workforce, "_cuda_devices", lambda: 0)
+    monkeypatch.setattr(workforce, "available_bytes", lambda: 64 * 2**30)
+    assert [count_workers(0, threads) for threads in (0, 1, 2, 3, 16)] == [8, 8, 4, 2, 1]
+    monkeypatch.setattr(workforce, "available_bytes", lambda: 6 * 2**30)
+    assert count_workers(0, 2) == 2
+    monkeypatch.setattr(workforce, "available_bytes", lambda: 2**30)
+    assert count_workers(0, 0) == 1
+    assert count_workers(5, 0) == 5  # the user knows better
+    monkeypatch.setattr(workforce, "_cuda_devices", lambda: 3)
+    assert count_workers(0, 0) == 3
+    with pytest.raises(InputError, match="--workers cannot be -1"):
+        count_workers(-1, 0)
+
+
+class Worker(SimpleNamespace):
+    """Stands in for one of Dask."""
+
+    def log_event(self, topic: str, message: bytes) -> None:
+        self.sent.append((topic, on_worker.pickle.loads(message)))
+
+
+def test_a_job_that_a_closing_worker_stops_is_for_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker(sent=[], status=distributed.Status.closing, state=Worker(tasks={}), get_current_task=lambda: "key")
+    monkeypatch.setattr(on_worker, "get_worker", lambda: worker)
+    with pytest.raises(distributed.Reschedule):
+        on_worker.work_on(on_worker.Orders("topic", tmp_path / "stop"), 1, wait, (tmp_path, "wait"))
+
+
+def test_progress_is_told_about_once_a_second_and_all_else_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(100))
+    monkeypatch.setattr(on_worker.time, "monotonic", lambda: next(now) * 0.3)
+    worker = Worker(sent=[])
+    tell: Callable[[Event], Any] = on_worker._Teller("topic", 7, worker)
+    for step in range(11):
+        tell(Progress("train", step, 10))
+    tell(Warning("one"))
+    tell(Warning("two"))
+    tell(Failure("input", "cause", "remedy"))
+    assert {topic for topic, _ in worker.sent} == {"topic"}
+    assert {number for _, (number, _) in worker.sent} == {7}
+    told = [event for _, (_, event) in worker.sent]
+    assert [event.step for event in told[:-3]] == [0, 4, 8, 10]
+    assert told[-3:] == [Warning("one"), Warning("two"), Failure("input", "cause", "remedy")]
+
+
+def test_each_worker_takes_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    taken: list[int] = []
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    for number in range(4):
+        on_worker._settle(on_worker.Orders("", Path(), devices=3), Worker(name=number))
+    on_worker._settle(on_worker.Orders("", Path(), devices=1), Worker(name=0))
+    assert taken == [0, 1, 2, 0]
