@@ -31,7 +31,7 @@ def count_jobs(items: int, jobs: int = 0) -> int:
     if jobs == 0:
         if items < _FEWEST:
             return 1
-        jobs = min(_cores(), int(available_bytes() / _BYTES_A_PROCESS))
+        jobs = min(processors(), int(available_bytes() / _BYTES_A_PROCESS))
     return max(1, min(jobs, items))
 
 
@@ -84,7 +84,7 @@ def _in_processes(
 ) -> Iterator[tuple[int, T | Exception]]:
     others = set(multiprocessing.active_children())
     # "spawn": a copy of this process ("fork") would share locks of libraries that have threads.
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start, (max(1, _cores() // jobs),))
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start, (max(1, processors() // jobs),))
     try:
         waiting: dict[Future[Any], int] = {pool.submit(_work, work, item): place for place, item in enumerate(items)}
         while waiting:
@@ -138,5 +138,6 @@ def _work(work: Callable[[Any, OnEvent], T], item: Any) -> tuple[T | Exception, 
         os._exit(1)
 
 
-def _cores() -> int:
+def processors() -> int:
+    """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

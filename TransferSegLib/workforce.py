@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from .errors import Cancelled, DependencyError, InputError
 from .events import CancelToken, Event, Warning
 from .files import os_errors
 from .memory import available_bytes
+from .parallel import processors
 from .recipe import option
 
 # Heading of the options of :class:`Workers` in the help of a command.
@@ -77,7 +77,7 @@ def count_workers(workers: int, threads: int) -> int:
     if workers:
         return workers
     # One thread a worker is the fastest on processors: no job waits for another.
-    by_processors = _processors() // max(1, threads)
+    by_processors = processors() // max(1, threads)
     return _cuda_devices() or max(1, min(by_processors, int(available_bytes() / _BYTES_A_WORKER)))
 
 
@@ -120,7 +120,7 @@ def gather_workers(
             on_event("", Warning("--workers counts for nothing with --scheduler: all workers of the cluster work."))
         force = join_cluster(scheduler, threads, on_event, cancel, stop_file)
     else:
-        share = threads or max(1, _processors() // count)
+        share = threads or max(1, processors() // count)
         force = start_workers(count, share, _cuda_devices(), on_event, cancel, stop_file)
     try:
         with force as gathered:
@@ -166,10 +166,6 @@ def _require_dask() -> None:
         raise DependencyError(
             f"Several workers need Dask, which cannot be used: {error}.", 'Run: pip install "TransferSegLib[study]"'
         ) from error
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cuda_devices() -> int:

@@ -103,7 +103,7 @@ def test_a_process_that_is_killed_is_told_instead_of_waited_for() -> None:
 
 
 def test_as_many_processes_as_items_processors_and_memory_allow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "_cores", lambda: 8)
+    monkeypatch.setattr(parallel, "processors", lambda: 8)
     monkeypatch.setattr(parallel, "available_bytes", lambda: 64 * 2**30)
     assert [count_jobs(items) for items in (0, 1, 2, 3, 100)] == [1, 1, 1, 3, 8]
     assert [count_jobs(items, 4) for items in (0, 1, 2, 100)] == [1, 1, 2, 4]

@@ -16,7 +16,7 @@ from command import error, run
 from hand_model import LESION_ML, random_model, threshold_model, write_head
 from phantoms import GRIDS, make_grid
 from test_inference import CHANNELS, GLIOMA_MODEL, LESIONS, MODEL, TORCH, glioma_case, lesion_case, says
-from test_workforce import Scheduler
+from worker_jobs import Scheduler
 
 import TransferSegLib as ts  # noqa: N813, as everybody will
 from TransferSegLib import segment_many

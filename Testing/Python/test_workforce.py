@@ -8,93 +8,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-import distributed
 import pytest
+from worker_jobs import ROOT, Told, die, echo, refuse, settings, silent, sleep, stumble, wait
 
-from TransferSegLib import cluster, on_worker, workforce
+from TransferSegLib import cluster, workforce
 from TransferSegLib.errors import Cancelled, DependencyError, InputError, ResourceError
-from TransferSegLib.events import CancelToken, Event, Failure, OnEvent, Progress, Warning
+from TransferSegLib.events import CancelToken, Event, Warning
 from TransferSegLib.workforce import Workforce, count_workers, gather_workers
-
-ROOT = Path(__file__).parents[2]
-
-# What jobs do
-
-
-def echo(number: int, on_event: OnEvent, cancel: CancelToken) -> tuple[int, int]:
-    on_event(Warning(f"echo {number}"))
-    return number, os.getpid()
-
-
-def refuse(on_event: OnEvent, cancel: CancelToken) -> None:
-    raise InputError("It cannot be read.", "Give another.")
-
-
-class Odd(Exception):
-    """Cannot be pickled: it wants two arguments and has one."""
-
-    def __init__(self, one: str, other: str) -> None:
-        super().__init__(one)
-
-
-def stumble(kind: str, on_event: OnEvent, cancel: CancelToken) -> None:
-    raise Odd("a bug", "") if kind == "odd" else ZeroDivisionError("a bug")
-
-
-def die(folder: Path, times: int, on_event: OnEvent, cancel: CancelToken) -> int:
-    """Kills its process so many times, then tells in how many it was done."""
-    (folder / str(os.getpid())).touch()
-    begun = len(list(folder.iterdir()))
-    time.sleep(0.1)
-    if begun <= times:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return begun
-
-
-def settings(on_event: OnEvent, cancel: CancelToken) -> tuple[int, int]:
-    import SimpleITK
-    import torch
-
-    return torch.get_num_threads(), SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
-
-
-def wait(folder: Path, name: str, on_event: OnEvent, cancel: CancelToken) -> str:
-    """Until it is asked to stop."""
-    (folder / f"{name} begun").touch()
-    on_event(Progress("wait", 1, 2))
-    end = time.monotonic() + 100
-    while time.monotonic() < end:
-        if cancel.cancelled:
-            (folder / f"{name} stopped").touch()
-            if name == "done":
-                return name
-            raise Cancelled()
-        time.sleep(0.05)
-    raise AssertionError("nobody asked to stop")
-
-
-def sleep(on_event: OnEvent, cancel: CancelToken) -> None:
-    on_event(Progress("sleep", 1, 2))
-    time.sleep(100)
-
-
-def move(folder: Path, on_event: OnEvent, cancel: CancelToken) -> int:
-    """Ends where it is asked to stop first, with its work half done; gives how many have begun it."""
-    (folder / f"{os.getpid()} moving").touch()
-    if len(list(folder.glob("* moving"))) == 1:
-        wait(folder, "move", on_event, cancel)
-    return len(list(folder.glob("* moving")))
-
-
-# Where they are done
-
-
-Told = list[tuple[str, Event]]
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +39,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Work
     told = []
     with gather_workers("", 1, 0, lambda *event: told.append(event), CancelToken(), tmp_path / "stop") as force:
         yield force, told
-
-
-def silent(name: str, event: Event) -> None:
-    pass
 
 
 def children() -> set[int | None]:
@@ -300,7 +219,8 @@ def test_ctrl_c_leaves_no_process_behind(moment: str, tmp_path: Path) -> None:
     script.write_text(
         f"import sys; sys.path[:0] = {[str(ROOT), str(Path(__file__).parent)]!r}\n"
         "from pathlib import Path\n"
-        "from test_workforce import gather_workers, wait\n"
+        "from worker_jobs import wait\n"
+        "from TransferSegLib.workforce import gather_workers\n"
         "from TransferSegLib.terminal import Reporting, session\n"
         f"folder = Path({str(tmp_path)!r})\n"
         "def main():\n"
@@ -342,145 +262,14 @@ def test_a_program_without_the_guard_is_told_what_it_lacks(tmp_path: Path) -> No
     script.write_text(
         f"import sys; sys.path[:0] = {[str(ROOT), str(Path(__file__).parent)]!r}\n"
         "from pathlib import Path\n"
-        "from test_workforce import CancelToken, gather_workers, silent\n"
+        "from worker_jobs import CancelToken, silent\n"
+        "from TransferSegLib.workforce import gather_workers\n"
         f"with gather_workers(None, 2, 1, silent, CancelToken(), Path({str(tmp_path / 'stop')!r})):\n"
         "    print('not reached')\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=40)
     assert done.stdout == ""
     assert "the guard: if __name__ == '__main__'." in done.stderr.splitlines()[-1]
-
-
-# On a cluster
-
-
-class Scheduler:
-    """A Dask scheduler with workers, each a process."""
-
-    def __init__(self, folder: Path) -> None:
-        self.file, self._folder = folder / "scheduler.json", folder
-        self.process = self._start("scheduler", "--port", "0", "--host", "127.0.0.1")
-        self.workers: list[subprocess.Popen[bytes]] = []
-        while not self.file.exists():
-            assert self.process.poll() is None
-            time.sleep(0.05)
-
-    def add_worker(self, paths: Sequence[Path] = (ROOT, Path(__file__).parent)) -> None:
-        """``paths`` : where it finds packages."""
-        options = ("--nthreads", "1", "--local-directory", str(self._folder))
-        self.workers.append(self._start("worker", *options, paths=paths))
-
-    def _start(self, what: str, *options: str, paths: Sequence[Path] = ()) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", f"distributed.cli.dask_{what}", "--no-dashboard", *options]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
-        return subprocess.Popen(
-            [*command, "--scheduler-file", str(self.file)],
-            cwd=self._folder,
-            env=environment,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def close(self) -> None:
-        for process in (*self.workers, self.process):
-            process.kill()
-            process.wait()
-
-
-@pytest.fixture
-def scheduler(tmp_path: Path) -> Iterator[Scheduler]:
-    started = Scheduler(tmp_path)
-    try:
-        yield started
-    finally:
-        started.close()
-
-
-def test_the_workers_of_a_cluster_may_come_and_go(
-    scheduler: Scheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first comes late and is retired in the middle of a job, as at the end of its time; another does it again."""
-    monkeypatch.setattr(cluster, "NO_WORKER_S", 0.5)
-    monkeypatch.setattr(cluster, "_LOOK_S", 0.2)
-    told: Told = []
-
-    def listen(name: str, event: Event) -> None:
-        told.append((name, event))
-        if isinstance(event, Warning) and "no workers" in event.text:
-            scheduler.add_worker()
-        elif name == "move":
-            with distributed.Client(scheduler_file=str(scheduler.file), set_as_default=False) as client:
-                client.retire_workers(list(client.nthreads()))
-            scheduler.add_worker()
-
-    with gather_workers(str(scheduler.file), 3, 2, listen, CancelToken(), tmp_path / "stop") as force:
-        force.submit("settings", settings)
-        assert list(force.finished()) == [("settings", (2, 2))]
-        force.submit("move", move, tmp_path)
-        assert list(force.finished()) == [("move", 2)]
-    assert (tmp_path / "move stopped").exists()
-    warnings = [event.text for _, event in told if isinstance(event, Warning)]
-    assert warnings[0] == "--workers counts for nothing with --scheduler: all workers of the cluster work."
-    assert set(warnings[1:]) == {f"The scheduler at {scheduler.file} has no workers: waiting for them."}
-
-
-def test_a_job_that_waited_behind_a_deadly_one_is_done_all_the_same(scheduler: Scheduler, tmp_path: Path) -> None:
-    """Dask gives a worker the next job before it has done one, and gives both up when four workers have died."""
-    (tmp_path / "deadly").mkdir()
-    scheduler.add_worker()
-    with gather_workers(str(scheduler.file), 1, 0, silent, CancelToken(), tmp_path / "stop") as force:
-        force.submit("deadly", die, tmp_path / "deadly", 100)
-        for number in range(6):
-            force.submit(str(number), echo, number)
-        found = dict(force.finished())
-    assert isinstance(found["deadly"], ResourceError)
-    assert [found[str(number)][0] for number in range(6)] == list(range(6))
-
-
-def test_a_scheduler_that_dies_is_told_within_seconds(scheduler: Scheduler, tmp_path: Path) -> None:
-    scheduler.add_worker()
-
-    def listen(name: str, event: Event) -> None:
-        scheduler.process.kill()
-
-    start = time.monotonic()
-    with gather_workers(str(scheduler.file), 1, 0, listen, CancelToken(), tmp_path / "stop") as force:
-        force.submit("wait", wait, tmp_path, "wait")
-        force.submit("next", wait, tmp_path, "next")
-        with pytest.raises(ResourceError) as caught:
-            list(force.finished())
-    assert time.monotonic() - start < 30
-    assert caught.value.cause == f"The scheduler at {scheduler.file} is gone."
-    assert caught.value.remedy == "Start it again and run the command again: what is finished is kept."
-    scheduler.workers[0].wait(20)  # what it did has nobody who waits for it
-    assert (tmp_path / "wait stopped").exists()
-
-
-def test_a_worker_that_lacks_a_package_says_so(scheduler: Scheduler, tmp_path: Path) -> None:
-    scheduler.add_worker(paths=())
-    with gather_workers(str(scheduler.file), 1, 0, silent, CancelToken(), tmp_path / "stop") as force:
-        force.submit("echo", echo, 1)
-        ((_, error),) = force.finished()
-    assert isinstance(error, DependencyError)
-    assert error.cause.startswith(f"A worker of {scheduler.file} cannot load what it is to do: No module named ")
-    assert error.remedy == "Install what is installed here, in the same versions, where the workers run."
-
-
-@pytest.mark.parametrize("kind", ["nobody there", "no file", "no scheduler file"])
-def test_a_cluster_that_cannot_be_reached_is_told(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "_CONNECT_S", 1)
-    (tmp_path / "some.json").write_text("{}")
-    address = {
-        "nobody there": "tcp://127.0.0.1:9",
-        "no file": str(tmp_path / "none.json"),
-        "no scheduler file": str(tmp_path / "some.json"),
-    }[kind]
-    with (
-        pytest.raises(InputError) as caught,
-        gather_workers(address, 1, 0, silent, CancelToken(), tmp_path / "stop"),
-    ):
-        pass
-    assert caught.value.cause == f"The scheduler at {address} cannot be reached."
-    assert "dask scheduler" in caught.value.remedy
 
 
 @pytest.mark.parametrize(("address", "workers"), [("", 2), ("tcp://127.0.0.1:9", 1)])
@@ -499,7 +288,7 @@ def test_without_dask_its_package_is_named(
 
 
 def test_as_many_workers_as_processors_memory_and_devices_allow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workforce, "_processors", lambda: 8)
+    monkeypatch.setattr(workforce, "processors", lambda: 8)
     monkeypatch.setattr(workforce, "_cuda_devices", lambda: 0)
     monkeypatch.setattr(workforce, "available_bytes", lambda: 64 * 2**30)
     assert [count_workers(0, threads) for threads in (0, 1, 2, 3, 16)] == [8, 8, 4, 2, 1]
@@ -512,45 +301,3 @@ def test_as_many_workers_as_processors_memory_and_devices_allow(monkeypatch: pyt
     assert count_workers(0, 0) == 3
     with pytest.raises(InputError, match="--workers cannot be -1"):
         count_workers(-1, 0)
-
-
-class Worker(SimpleNamespace):
-    """Stands in for one of Dask."""
-
-    def log_event(self, topic: str, message: bytes) -> None:
-        self.sent.append((topic, on_worker.pickle.loads(message)))
-
-
-def test_a_job_that_a_closing_worker_stops_is_for_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker = Worker(sent=[], status=distributed.Status.closing, state=Worker(tasks={}), get_current_task=lambda: "key")
-    monkeypatch.setattr(on_worker, "get_worker", lambda: worker)
-    with pytest.raises(distributed.Reschedule):
-        on_worker.work_on(on_worker.Orders("topic", tmp_path / "stop"), 1, wait, (tmp_path, "wait"))
-
-
-def test_progress_is_told_about_once_a_second_and_all_else_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter(range(100))
-    monkeypatch.setattr(on_worker.time, "monotonic", lambda: next(now) * 0.3)
-    worker = Worker(sent=[])
-    tell: Callable[[Event], Any] = on_worker._Teller("topic", 7, worker)
-    for step in range(11):
-        tell(Progress("train", step, 10))
-    tell(Warning("one"))
-    tell(Warning("two"))
-    tell(Failure("input", "cause", "remedy"))
-    assert {topic for topic, _ in worker.sent} == {"topic"}
-    assert {number for _, (number, _) in worker.sent} == {7}
-    told = [event for _, (_, event) in worker.sent]
-    assert [event.step for event in told[:-3]] == [0, 4, 8, 10]
-    assert told[-3:] == [Warning("one"), Warning("two"), Failure("input", "cause", "remedy")]
-
-
-def test_each_worker_takes_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    taken: list[int] = []
-    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
-    for number in range(4):
-        on_worker._settle(on_worker.Orders("", Path(), devices=3), Worker(name=number))
-    on_worker._settle(on_worker.Orders("", Path(), devices=1), Worker(name=0))
-    assert taken == [0, 1, 2, 0]
