@@ -19,7 +19,7 @@ from .workforce import WORK_PANEL, Workers
 
 if TYPE_CHECKING:
     from .events import CancelToken, OnEvent
-    from .study.conduct import Preparations
+    from .study.conduct import PlannedStudy
     from .study.publish import Published
 
 _PROTOCOL_PANEL = "What to compare"
@@ -120,11 +120,11 @@ def study(
             "cache": cache or None,
             "processes": processes_per_run,
         }
-        from .study.conduct import prepare_study, run_study
+        from .study.conduct import plan_study, run_study
         from .study.publish import publish_study
 
         if dry_run:
-            planned = prepare_study(dataset, out, source or None, design, on_event=on_event, **options)
+            planned = plan_study(dataset, out, source or None, design, on_event=on_event, **options)
             _tell_cost(planned, reporting.events, on_event, cancel)
             return
         done = run_study(
@@ -177,7 +177,7 @@ def compare(
         from .datasets import find_cases
         from .plan import annotated_cases
         from .study.compare import comparing_design
-        from .study.conduct import prepare_study, run_study
+        from .study.conduct import plan_study, run_study
         from .study.publish import publish_comparison
 
         found = find_cases(dataset)
@@ -192,7 +192,7 @@ def compare(
             "cache": cache or None,
         }
         if dry_run:
-            planned = prepare_study(found, out, source or None, design, on_event=on_event, **options)
+            planned = plan_study(found, out, source or None, design, on_event=on_event, **options)
             _tell_cost(planned, reporting.events, on_event, cancel)
             return
         done = run_study(found, out, source or None, design, workers, reporting.threads, 0, on_event, cancel, **options)
@@ -226,7 +226,7 @@ def _without_results(on_event: OnEvent) -> OnEvent:
     return show
 
 
-def _tell_cost(study: Preparations, events: bool, on_event: OnEvent, cancel: CancelToken) -> None:
+def _tell_cost(study: PlannedStudy, events: bool, on_event: OnEvent, cancel: CancelToken) -> None:
     """What would be trained, as a table and sentences, or as the values of a result."""
     from .announcement import duration
     from .events import Result

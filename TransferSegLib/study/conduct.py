@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,27 +73,23 @@ class Study:
         return tuple(score for item in self.trained for score in _scores(item))
 
 
-@dataclass
-class Preparations:
-    """A study before its first training: everything is decided and checked, nothing is computed.
-
-    Attributes
-    ----------
-    every : all cases that play a part.
-    """
+@dataclass(frozen=True)
+class PlannedStudy:
+    """A study before its first training: everything is decided and checked, nothing is computed."""
 
     out: Path
     plan: Plan
     design: Design
     arrangements: tuple[Arrangement, ...]
     task: Task
-    cells: tuple[Cell, ...] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.cells = tuple(make_cells(self.out, self.task, self.design, self.arrangements))
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        return tuple(make_cells(self.out, self.task, self.design, self.arrangements))
 
     @property
     def every(self) -> list[CaseFiles]:
+        """All cases that play a part, by name."""
         names = {
             case.name: case
             for place in self.arrangements
@@ -101,7 +98,7 @@ class Preparations:
         return [names[name] for name in sorted(names)]
 
 
-def prepare_study(
+def plan_study(
     dataset: str | Path | Dataset | Sequence[CaseFiles],
     out: str | Path,
     source: str | Path | Model | None,
@@ -114,7 +111,7 @@ def prepare_study(
     cache: str | Path | None = None,
     processes: int = 1,
     on_event: OnEvent = ignore,
-) -> Preparations:
+) -> PlannedStudy:
     """Decide who is trained on and tested on what. Writes nothing.
 
     Parameters
@@ -157,7 +154,7 @@ def prepare_study(
         Path(cache or default_cache() / "cases").absolute(),
         processes,
     )
-    study = Preparations(out, plan, design, arrangements, task)
+    study = PlannedStudy(out, plan, design, arrangements, task)
     _check_folder(study)
     return study
 
@@ -183,16 +180,16 @@ def run_study(
     workers : where the trainings are done; None: in this process.
     threads : processor threads of one training; 0: a fair share.
     jobs : processes that prepare cases, before the trainings; see :func:`parallel.count_jobs`.
-    options : see :func:`prepare_study`.
+    options : see :func:`plan_study`.
 
     Raises
     ------
-    InputError : see :func:`prepare_study`; or a case cannot be used.
+    InputError : see :func:`plan_study`; or a case cannot be used.
     ResourceError : the scheduler is gone, or memory or disk ran out.
     Cancelled : what was trained until then is kept.
     """
     workers, cancel, on_event = workers or Workers(), cancel or CancelToken(), _warn_once(on_event)
-    study = prepare_study(dataset, out, source, design, on_event=on_event, **options)
+    study = plan_study(dataset, out, source, design, on_event=on_event, **options)
     _begin(study)
     pipeline = study.plan.pipeline
     if pipeline.learns:  # each training set gives its own scale; the costly part is common
@@ -208,7 +205,7 @@ def run_study(
     return Study(study.out, study.plan, study.task, design, study.arrangements, trained, failed)
 
 
-def _check_folder(study: Preparations) -> None:
+def _check_folder(study: PlannedStudy) -> None:
     """Raises
     ------
     InputError : the folder is in use, by something else or by a study that differs.
@@ -234,7 +231,7 @@ def _check_folder(study: Preparations) -> None:
         )
 
 
-def _identity(study: Preparations) -> dict[str, Any]:
+def _identity(study: PlannedStudy) -> dict[str, Any]:
     """What makes it this study; JSON data."""
     identity = {
         **study.design.to_dict(),
@@ -251,7 +248,7 @@ def _identity(study: Preparations) -> dict[str, Any]:
     return plain
 
 
-def _begin(study: Preparations) -> None:
+def _begin(study: PlannedStudy) -> None:
     with atomic_path(study.out / _DESIGN) as beside:
         beside.write_text(json.dumps(_identity(study), indent=1), encoding="utf-8")
     if study.plan.parent is not None and not (study.out / _SOURCE).exists():
@@ -275,7 +272,7 @@ def _warn_once(on_event: OnEvent) -> OnEvent:
 class _Meter:
     """How far the study is, in training steps, from what its trainings tell."""
 
-    def __init__(self, study: Preparations, on_event: OnEvent) -> None:
+    def __init__(self, study: PlannedStudy, on_event: OnEvent) -> None:
         self._on_event = on_event
         self._running: dict[str, float] = {}
         self._steps: dict[str, int] = {}
@@ -322,7 +319,7 @@ class _Meter:
         return told
 
 
-def _work(study: Preparations, force: Workforce, meter: _Meter) -> tuple[tuple[Trained, ...], tuple[Failure, ...]]:
+def _work(study: PlannedStudy, force: Workforce, meter: _Meter) -> tuple[tuple[Trained, ...], tuple[Failure, ...]]:
     """Submit what can be done, and the final training of a cell as soon as its hyper-parameters are chosen."""
     outcomes: dict[str, Outcome] = {}
     failed: dict[str, Failure] = {}

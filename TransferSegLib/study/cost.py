@@ -13,7 +13,7 @@ from ..device import choose_device, choose_precision
 from ..events import CancelToken, OnEvent, ignore
 from ..memory import BASE_BYTES, training_bytes
 from ..network import UNet
-from .conduct import Preparations
+from .conduct import PlannedStudy
 from .job import finished_outcome
 
 # Bytes a voxel of a prepared case: four channels of float32, brain and labels; see :mod:`cache`.
@@ -49,7 +49,7 @@ class Cost:
         return self.steps * self.step_s + self.passes * self.pass_s
 
 
-def study_cost(study: Preparations, on_event: OnEvent = ignore, cancel: CancelToken | None = None) -> Cost:
+def study_cost(study: PlannedStudy, on_event: OnEvent = ignore, cancel: CancelToken | None = None) -> Cost:
     """Count the trainings and time a step. One case is prepared, to know how large the images are.
 
     Raises

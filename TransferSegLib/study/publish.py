@@ -88,7 +88,7 @@ def _publish(study: Study, title: str, introduction: str, command: str, on_event
     advice = advise(scores, _more(study))
     figures: dict[str, Path] = {}
     try:
-        figures = _draw(study, scores, summaries, on_event)
+        figures = _draw(study, scores, summaries)
     except DependencyError as error:
         on_event(Warning(f"No figures: {error}"))
     tested = {score.patient for score in scores}
@@ -118,7 +118,7 @@ def _publish(study: Study, title: str, introduction: str, command: str, on_event
     return Published(_table(summaries, scheme), advice.sentences, report)
 
 
-def _draw(study: Study, scores: Sequence[Score], summaries: Sequence[Summary], on_event: OnEvent) -> dict[str, Path]:
+def _draw(study: Study, scores: Sequence[Score], summaries: Sequence[Summary]) -> dict[str, Path]:
     out, scheme = study.folder, study.plan.scheme
     paper = PAPER_DICE if scheme.name == "glioma" and {*study.design.sizes} & {*PAPER_SIZES} else None
     figures = {
