@@ -30,6 +30,7 @@ for folder in (Path(__file__).resolve().parent, Path(__file__).resolve().parent.
     if (folder / "TransferSegLib").is_dir() and str(folder) not in sys.path:
         sys.path.append(str(folder))
 
+from TransferSegBridge.comparing import ComparisonJob, ComparisonResult  # noqa: E402
 from TransferSegBridge.finetune_panel import FinetunePanel  # noqa: E402
 from TransferSegBridge.finetuning import FinetuneJob, FinetuneRequest, FinetuneResult  # noqa: E402
 from TransferSegBridge.models_panel import ModelsPanel  # noqa: E402
@@ -103,8 +104,15 @@ class TransferSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.layout.addWidget(frame)
         self.ui = slicer.util.childWidgetVariables(frame)
         frame.setMRMLScene(slicer.mrmlScene)
-        self.segmentPanel = SegmentPanel(self._panel("SegmentPanel", self.ui.segmentTab))
-        self.finetunePanel = FinetunePanel(self._panel("FinetunePanel", self.ui.finetuneTab), self.refreshModels)
+        self.segmentPanel = SegmentPanel(
+            self._panel("SegmentPanel", self.ui.segmentTab), lambda: self.finetunePanel.busy, self.update
+        )
+        self.finetunePanel = FinetunePanel(
+            self._panel("FinetunePanel", self.ui.finetuneTab),
+            self.refreshModels,
+            lambda: self.segmentPanel.busy,
+            self.update,
+        )
         self.modelsPanel = ModelsPanel(self._panel("ModelsPanel", self.ui.modelsTab), self.refreshModels)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -255,6 +263,21 @@ class TransferSegLogic(ScriptedLoadableModuleLogic):
         TransferSegError : something is missing or wrong; says what, and what to do.
         """
         job = FinetuneJob(request)
+        job.start()
+        return job.wait()
+
+    def compare(self, request: FinetuneRequest) -> ComparisonResult:
+        """Compare the strategies on annotated cases by cross-validation, and wait for it.
+
+        Parameters
+        ----------
+        request : its strategy and name do not matter.
+
+        Raises
+        ------
+        TransferSegError : something is missing or wrong; says what, and what to do.
+        """
+        job = ComparisonJob(request)
         job.start()
         return job.wait()
 

@@ -297,6 +297,33 @@ class TestInstalling:
         ]
 
 
+class TestFigures:
+    def test_what_they_need_is_that_of_the_library(self) -> None:
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+        assert packages.FIGURES in project["optional-dependencies"]["study"]
+
+    def test_without_it_all_else_is_ready(self, world: World) -> None:
+        world.missing = {"matplotlib"}
+        assert not packages.figuresReady()
+        assert status().ready
+        install()
+        assert world.asked == world.done == []
+
+    def test_it_is_installed_without_a_further_question_and_nothing_of_slicer_is_touched(self, world: World) -> None:
+        world.missing = {"matplotlib", "rich"}
+        packages.installFigures()
+        assert packages.figuresReady()
+        assert world.asked == []
+        ((kind, requirements, options),) = world.done
+        assert (kind, requirements) == ("pip_ensure", [packages.FIGURES])
+        assert "numpy" in options["skip_packages"]
+
+    def test_a_failure_is_told(self, world: World) -> None:
+        world.missing, world.works_then = {"matplotlib"}, False
+        with pytest.raises(DependencyError, match="matplotlib"):
+            packages.installFigures()
+
+
 class TestExtension:
     def test_it_is_offered_and_then_a_restart(self, extensions: Extensions, world: World) -> None:
         install()

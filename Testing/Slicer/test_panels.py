@@ -414,5 +414,5 @@ def test_sample_data_module_offers_the_sample(widget):
     import SampleData
 
     source = SampleData.SampleDataLogic().sourceForSampleName("TransferSegSample")
-    nodes = SampleData.SampleDataLogic().downloadFromSource(source)
+    nodes = source.customDownloader(source)  # as its button does
     assert len(nodes) == 5

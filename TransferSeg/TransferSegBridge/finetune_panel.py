@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,8 @@ from .annotated import AnnotatedCase, loadCases, schemeOf, storeCases, uniqueNam
 from .case_table import CaseTable
 from .channels import groupIntoCases
 from .combos import fillDevices, select
+from .comparison import Comparison
+from .comparison_view import ComparisonView
 from .curves import Curves
 from .finetuning import FinetuneJob, FinetuneRequest, FinetuneResult, freeName
 from .model_picker import Needs, needsOf
@@ -38,14 +41,23 @@ class FinetunePanel:
     ----------
     widget : the loaded ``FinetunePanel.ui``.
     onModelsChanged : is called when a model was added.
+    busyElsewhere : why the strategies cannot be compared now, in a sentence; empty: they can.
+    onBusyChanged : is called when something has started or ended.
     """
 
-    def __init__(self, widget: Any, onModelsChanged: Any) -> None:
+    def __init__(
+        self,
+        widget: Any,
+        onModelsChanged: Callable[[], None],
+        busyElsewhere: Callable[[], str],
+        onBusyChanged: Callable[[], None],
+    ) -> None:
         self.widget = widget
         self.ui = ui = slicer.util.childWidgetVariables(widget)
         self.job: FinetuneJob | None = None
         self.curves: dict[str, Curves] = {}
-        self._onModelsChanged = onModelsChanged
+        self._onModelsChanged, self._busyElsewhere = onModelsChanged, busyElsewhere
+        self._onBusyChanged = onBusyChanged
         self._parameters: TransferSegParameterNode | None = None
         self._guiTag: int | None = None
         self._folder: RunFolder | None = None
@@ -59,7 +71,9 @@ class FinetunePanel:
             ui.finetuneLogGroup,
             _("Fine-tune"),
             _("Pause"),
+            onBusyChanged,
         )
+        self.comparison = ComparisonView(ui, self.request, self._comparisonChanged)
         self.table = CaseTable(ui.casesTable, ui.caseFrame, ui.classesTable, self._setCases, self._caseChosen)
         fillDevices(ui.trainDeviceCombo)
         for strategy in STRATEGIES.values():
@@ -70,9 +84,7 @@ class FinetunePanel:
         ui.schemeCombo.connect(
             "currentIndexChanged(int)", lambda index: self._schemeChosen(ui.schemeCombo.itemData(index))
         )
-        ui.strategyCombo.connect(
-            "currentIndexChanged(int)", lambda index: self._choose("strategy", ui.strategyCombo, index)
-        )
+        ui.strategyCombo.connect("currentIndexChanged(int)", self._strategyChosen)
         ui.spacingCombo.connect(
             "currentIndexChanged(int)", lambda index: self._choose("spacing", ui.spacingCombo, index)
         )
@@ -89,7 +101,7 @@ class FinetunePanel:
             (ui.folderButton, self._openFolder),
         ):
             button.connect("clicked(bool)", slot)
-        self.stopped = StoppedRuns(ui, self._start, self._kept)
+        self.stopped = StoppedRuns(ui, self._resume, self._kept, self.comparison.forget)
         self.refreshModels()
         self.refreshRuns()
 
@@ -98,6 +110,7 @@ class FinetunePanel:
         if self._parameters is not None and self._guiTag is not None:
             self._parameters.disconnectGui(self._guiTag)
         self._parameters, self._guiTag = parameters, None
+        self.comparison.parameters = parameters
         if parameters is None:
             return
         with modifying(parameters):
@@ -110,6 +123,11 @@ class FinetunePanel:
                 parameters.runName = freeName("my-model")
         self._guiTag = parameters.connectGui(self.ui)
         self.update()
+
+    @property
+    def busy(self) -> str:
+        """Why nothing can be segmented meanwhile, in a sentence; empty: it can. Beside a training it can."""
+        return _("Wait until the comparison of strategies has ended, or stop it.") if self.comparison.running else ""
 
     @property
     def needs(self) -> Needs:
@@ -153,8 +171,12 @@ class FinetunePanel:
         if ui.scoresTableView.mrmlTableNode() is not parameters.scoresTable:
             ui.scoresTableView.setMRMLTableNode(parameters.scoresTable)
         self._updateButtons()
+        request = self.request()
+        training = _("Wait until the training has ended, or pause it.") if self.view.running else ""
+        self.comparison.update(request, training or self._busyElsewhere())
         if not self.view.running:
-            problem = self.request().problem() or ("" if status().ready else status().text)
+            comparing = _("Wait until the comparison has ended, or stop it.") if self.comparison.running else ""
+            problem = comparing or request.problem() or ("" if status().ready else status().text)
             ui.finetuneButton.enabled = not problem
             ui.finetuneButton.toolTip = problem or _("Train, and test on the held-out cases.")
 
@@ -205,8 +227,10 @@ class FinetunePanel:
 
     def refreshRuns(self) -> None:
         """A run was stopped or has ended."""
-        busy = self.job is not None and self.job.running and self.job.folder is not None
-        self.stopped.refresh(self.job.folder.path if busy else None)
+        training = self.job is not None and self.job.running and self.job.folder is not None
+        self.stopped.refresh(
+            self.job.folder.path if training else self.comparison.folder, training or self.comparison.running
+        )
 
     # Cases.
 
@@ -317,6 +341,10 @@ class FinetunePanel:
         if self._parameters is not None and index >= 0:
             setattr(self._parameters, parameter, combo.itemData(index))
 
+    def _strategyChosen(self, index: int) -> None:
+        self.comparison.strategyChosen()
+        self._choose("strategy", self.ui.strategyCombo, index)
+
     def _schemeChosen(self, scheme: str) -> None:
         if self._parameters is None or not scheme:
             return
@@ -347,6 +375,18 @@ class FinetunePanel:
             self.view.stopping()
         else:
             self._start(self.request())
+
+    def _resume(self, what: RunFolder | Comparison) -> None:
+        if not isinstance(what, Comparison):
+            self._start(what)
+        elif self._busyElsewhere():
+            self.view.say(self._busyElsewhere())
+        else:
+            self.comparison.start(what)
+
+    def _comparisonChanged(self) -> None:
+        self.refreshRuns()
+        self._onBusyChanged()
 
     def _start(self, what: FinetuneRequest | RunFolder) -> None:
         with slicer.util.tryWithErrorDisplay(_("The fine-tuning could not start.")):
@@ -421,5 +461,6 @@ class FinetunePanel:
         """Stop what runs, so that it can go on later; the panel goes away."""
         if self.job is not None and self.job.running:
             self.job.stop()
+        self.comparison.close()
         self.view.close()
         self.setParameterNode(None)

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from TransferSegLib.case_files import REFERENCE_ORDER, CaseFiles
 from TransferSegLib.errors import InputError, TransferSegError
 from TransferSegLib.labels import LabelScheme
 from TransferSegLib.registry import list_models
 
 from .annotated import AnnotatedCase, assignRoles
-from .nodes import writeLabelMap, writeVolume
+from .case_writer import CaseWriter
 from .packages import requireReady
 from .runfolder import RunFolder, runsFolder
-from .worker import CODE_CANCELLED, CODE_CRASHED, Outcome, Worker
+from .worker import CODE_CANCELLED, Outcome, Worker
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
 _BASELINE = "scratch"
@@ -65,6 +61,15 @@ class FinetuneRequest:
         """Why it cannot be done, in a sentence; empty when it can."""
         if not self.source and self.strategy != _BASELINE:
             return _("Choose a source model.")
+        problem = self.problemOfCases()
+        if problem:
+            return problem
+        if all(case.role in ("validate", "test") for case in self.cases):
+            return _("No case is left to train on: give one the role 'train'.")
+        return nameProblem(self.name)
+
+    def problemOfCases(self) -> str:
+        """Why nothing can be learned from the cases, in a sentence; empty when it can."""
         if not self.cases:
             return _("Add annotated cases.")
         if self.scheme is None:
@@ -73,9 +78,13 @@ class FinetuneRequest:
             reason = case.problem(self.channels, self.scheme)
             if reason:
                 return _("Case {name}: {reason}").format(name=case.name, reason=reason)
-        if all(case.role in ("validate", "test") for case in self.cases):
-            return _("No case is left to train on: give one the role 'train'.")
-        return nameProblem(self.name)
+        return ""
+
+    def commandOptions(self) -> dict[str, str]:
+        """Of the command, by name, without those that name files or cases."""
+        options = {"epochs": str(self.epochs), "device": self.device, "channels": ",".join(self.channels)}
+        options |= {"spacing": f"{self.spacing:g}"} if self.spacing else {}
+        return {**options, **self.options}
 
     def strategies(self) -> tuple[str, ...]:
         """To train one after the other."""
@@ -143,12 +152,9 @@ class FinetuneJob:
         self.result: FinetuneResult | None = None
         self.folder: RunFolder | None = request if isinstance(request, RunFolder) else None
         self._onEvent, self._onFinished = onEvent, onFinished
+        self._writer: CaseWriter | None = None
         self._worker: Worker | None = None
         self._stopped = self._started = False
-        self._timer = qt.QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(0)
-        self._timer.connect("timeout()", self._writeNext)
 
     @property
     def running(self) -> bool:
@@ -172,13 +178,13 @@ class FinetuneJob:
             raise InputError(problem)
         self._begin(self.request)
         self._started = True
-        self._timer.start()
 
     def stop(self) -> None:
         """Ask to stop; returns at once. The best weights so far are kept, and the run can go on later."""
         self._stopped = True
-        if self._worker is not None:
-            self._worker.stop()
+        for part in (self._writer, self._worker):
+            if part is not None:
+                part.stop()
 
     def wait(self) -> FinetuneResult:
         """For scripts: until it has ended.
@@ -196,81 +202,37 @@ class FinetuneJob:
             raise InputError(self.result.outcome.message)
         return self.result
 
-    # The cases, one in each turn of the event loop: the user interface stays alive.
-
     def _begin(self, request: FinetuneRequest) -> None:
         assert request.scheme is not None
         cases = assignRoles(request.cases)
-        options = {"epochs": str(request.epochs), "device": request.device, "channels": ",".join(request.channels)}
-        options |= {"spacing": f"{request.spacing:g}"} if request.spacing else {}
         self.folder = RunFolder(
             runsFolder() / request.name,
             request.name,
             request.source,
             request.strategies(),
-            {**options, **request.options},
+            request.commandOptions(),
             {case.name: case.role for case in cases},
         )
-        self._cases, self._written = list(cases), []
-        self.folder.scheme.parent.mkdir(parents=True, exist_ok=True)
-        self.folder.scheme.write_text(json.dumps(request.scheme.to_dict()), encoding="utf-8")
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        self._writer = CaseWriter(
+            self.folder.path, cases, request.channels, request.scheme, self._onEvent, self._casesWritten
+        )
+        if self._stopped:
+            self._writer.stop()
+        self._writer.start()
 
-    def _writeNext(self) -> None:
-        assert isinstance(self.request, FinetuneRequest)
+    def _casesWritten(self, outcome: Outcome) -> None:
         assert self.folder is not None
-        done, total = len(self._written), len(self._cases)
-        self._onEvent({"event": "progress", "stage": "copy", "step": done, "of": total, "eta_s": None, "detail": ""})
-        try:
-            if self._stopped:
-                self._discard(Outcome(CODE_CANCELLED))
-            elif done < total:
-                self._written.append(self._write(self._cases[done]))
-                self._timer.start()
-            else:
-                self._writeNotes()
-                self._trainNext()
-        except TransferSegError as error:
-            self._discard(_failure(error))
-        except OSError as error:
-            self._discard(_failure(InputError(f"{self.folder.path}: {error}")))
-        except Exception as error:  # a bug: it is printed, but whoever waits must not wait for ever
-            self._discard(Outcome(CODE_CRASHED, errors=({"cause": f"{type(error).__name__}: {error}"},)))
-            raise
-
-    def _write(self, case: AnnotatedCase) -> Any:
-        """The case as files. One on disk is only pointed at."""
-        assert isinstance(self.request, FinetuneRequest)
-        assert self.folder is not None
-        channels = self.request.channels
-        if not case.loaded:
-            images, label = {channel: Path(case.images[channel]) for channel in channels}, Path(case.label)
-            return CaseFiles(case.name, images, label, case.group, case.patient)
-        scene, scheme = slicer.mrmlScene, self.request.scheme
-        assert scheme is not None
-        reason = case.problem(channels, scheme)  # again: nodes may have been deleted since
-        if reason:
-            raise InputError(_("Case {name}: {reason}").format(name=case.name, reason=reason))
-        folder = self.folder.path / "cases" / case.name
-        folder.mkdir(parents=True, exist_ok=True)
-        images = {}
-        for number, channel in enumerate(channels):
-            images[channel] = folder / f"{number}.nii"
-            writeVolume(scene.GetNodeByID(case.images[channel]), images[channel])
-        reference = next((channel for channel in REFERENCE_ORDER if channel in channels), channels[0])
-        codes = {item.name: item.codes[0] for item in scheme.classes}
-        # In the order of the scheme, so that where segments overlap the later class wins, as it does for files.
-        chosen = sorted(case.classes.items(), key=lambda item: scheme.names.index(item[1]) if item[1] in codes else 0)
-        classes = {key: codes[name] for key, name in chosen if codes.get(name)}
-        label = folder / "label.nii"
-        writeLabelMap(scene.GetNodeByID(case.label), scene.GetNodeByID(case.images[reference]), classes, label)
-        return CaseFiles(case.name, images, label, case.group, case.patient)
-
-    def _writeNotes(self) -> None:
-        from TransferSegLib.datasets import write_manifest
-
-        assert self.folder is not None
-        write_manifest(self.folder.manifest, self._written)
-        self.folder.save()
+        self._writer = None
+        if outcome.ok:
+            try:
+                self.folder.save()
+            except TransferSegError as error:
+                outcome = Outcome.of(error)
+        if outcome.ok:
+            self._trainNext()
+        else:
+            self._discard(outcome)
 
     def _discard(self, outcome: Outcome) -> None:
         """Before there is anything worth going on with."""
@@ -310,7 +272,7 @@ class FinetuneJob:
                 result.model = installRun(self.folder)
                 result.table = scoresTable(self.folder)
             except TransferSegError as error:
-                result.outcome = _failure(error)
+                result.outcome = Outcome.of(error)
         self.result, self._worker = result, None
         self._onFinished(result)
 
@@ -351,8 +313,3 @@ def scoresTable(folder: RunFolder) -> Any:
     node.AddColumn(counts)
     node.SetUseColumnTitleAsColumnHeader(True)
     return node
-
-
-def _failure(error: TransferSegError) -> Outcome:
-    told = {"kind": error.kind, "cause": error.cause, "remedy": error.remedy}
-    return Outcome(error.exit_code, errors=(told,))

@@ -9,6 +9,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from TransferSegLib.errors import TransferSegError
+
 CODE_CANCELLED, CODE_CRASHED = 3, -1
 
 # A line of the command has some hundred bytes; without end, a longer one is something else.
@@ -33,6 +35,11 @@ class Outcome:
     result: Mapping[str, Any] = field(default_factory=dict)
     errors: tuple[Mapping[str, str], ...] = ()
     log: str = ""
+
+    @classmethod
+    def of(cls, error: TransferSegError) -> Outcome:
+        """As if the command had told this error."""
+        return cls(error.exit_code, errors=({"kind": error.kind, "cause": error.cause, "remedy": error.remedy},))
 
     @property
     def ok(self) -> bool:

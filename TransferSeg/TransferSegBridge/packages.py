@@ -24,6 +24,9 @@ REQUIREMENTS = Path(__file__).resolve().parents[1] / "Resources" / "requirements
 TORCH_VERSION = "2.6"
 TORCH_EXTENSION = "PyTorch"
 
+# Only figures need it: all else works without.
+FIGURES = "matplotlib>=3.10"
+
 # What pip must not touch: Slicer ships its own, or the PyTorch extension installs the one for the graphics card.
 _PROTECTED = ("torch", "torchvision", "numpy", "scipy", "SimpleITK", "vtk")
 
@@ -132,6 +135,21 @@ def install(parent: Any = None) -> None:
         _checkAll()
 
 
+def figuresReady() -> bool:
+    """Whether reports can have figures."""
+    return _isMet(FIGURES)
+
+
+def installFigures() -> None:
+    """Install what figures need; the user has agreed.
+
+    Raises
+    ------
+    DependencyError : it could not be installed.
+    """
+    _installPackages([FIGURES])
+
+
 def _consent(missing: Sequence[str], torch: str) -> str:
     lines = [_("TransferSeg needs Python packages that Slicer does not have. These will be downloaded and installed:")]
     if torch == "missing":
@@ -176,7 +194,7 @@ def _installPackages(missing: list[str]) -> None:
         cause = _("The Python packages could not be installed: {error}").format(error=error)
         raise DependencyError(cause, remedy) from error
     importlib.invalidate_caches()
-    left = ", ".join(_name(requirement) for requirement in missingPackages())
+    left = ", ".join(_name(requirement) for requirement in missing if not _isMet(requirement))
     if left:
         raise DependencyError(_("These Python packages could not be installed: {names}.").format(names=left), remedy)
 

@@ -28,6 +28,7 @@ class TransferSegParameterNode:
     show3D : show the result in 3D views.
     source, strategy, epochs, spacing, trainDevice : of the fine-tuning; a spacing of 0 is the source's.
     compare : train the baseline from scratch too.
+    comparison : folder of the last comparison of strategies; empty: none.
     runName : of the run and of the model it makes.
     scheme : what is segmented: ``glioma``, ``lesion``, ``segments`` (the user's own names), or a scheme as JSON.
     cases : the table of cases as JSON, see :mod:`annotated`.
@@ -49,6 +50,7 @@ class TransferSegParameterNode:
     spacing: Annotated[float, WithinRange(0, 10)] = 0.0
     trainDevice: str = "auto"
     compare: bool = False
+    comparison: str = ""
     runName: str = ""
     scheme: str = "glioma"
     cases: str = "[]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import slicer
@@ -16,11 +17,22 @@ class RunView:
     ----------
     button, bar, status, log, logGroup : the widgets.
     start, stop : texts of the button.
+    onChanged : is called when something has started or ended.
     """
 
-    def __init__(self, button: Any, bar: Any, status: Any, log: Any, logGroup: Any, start: str, stop: str) -> None:
+    def __init__(
+        self,
+        button: Any,
+        bar: Any,
+        status: Any,
+        log: Any,
+        logGroup: Any,
+        start: str,
+        stop: str,
+        onChanged: Callable[[], None] = lambda: None,
+    ) -> None:
         self.button, self.bar, self.status, self.log, self.logGroup = button, bar, status, log, logGroup
-        self._startText, self._stopText = start, stop
+        self._startText, self._stopText, self._onChanged = start, stop, onChanged
         self.running = self.closed = False
         self.bar.visible = False
         self.status.visible = False
@@ -36,6 +48,7 @@ class RunView:
         self.button.enabled = True
         self.button.toolTip = ""
         self.say(text)
+        self._onChanged()
 
     def close(self) -> None:
         """The widgets go away: what is told from now on is not shown."""
@@ -56,6 +69,7 @@ class RunView:
         self.say(text)
         if problem:
             self.logGroup.collapsed = False
+        self._onChanged()
 
     def say(self, text: str) -> None:
         """A sentence below the bar, and in the log."""
@@ -89,11 +103,12 @@ class RunView:
             case = f"{event['case']}: " if event.get("case") else ""
             self.note(_("Warning: {text}").format(text=case + event["text"]))
         elif kind == "error":
-            self.note(_("Error: {cause} {remedy}").format(cause=event["cause"], remedy=event["remedy"]))
+            case = f"{event['case']}: " if event.get("case") else ""
+            self.note(_("Error: {cause} {remedy}").format(cause=case + event["cause"], remedy=event["remedy"]))
 
     def _progress(self, event: dict[str, Any]) -> None:
         step, total, left = event["step"], event["of"], event.get("eta_s")
-        self.bar.setRange(0, max(total, 1))
+        self.bar.setRange(0, total if total > 0 else 0)  # 0: a moving bar
         self.bar.setValue(step)
         stage = {
             "copy": _("Copying the cases"),
@@ -102,8 +117,12 @@ class RunView:
             "test": _("Testing on held-out cases"),
             "segment": _("Segmenting"),
             "simulate": _("Making a patient"),
+            "estimate": _("Finding out how long it takes"),
+            "study": _("Comparing"),
         }.get(event["stage"], event["stage"])
-        text = stage if total <= 1 else _("{stage}: {step} of {total}").format(stage=stage, step=step, total=total)
+        text = stage
+        if total > 1 and event["stage"] != "study":  # of a comparison they are thousands, which tell nobody anything
+            text = _("{stage}: {step} of {total}").format(stage=stage, step=step, total=total)
         if event.get("detail"):
             text += f", {event['detail']}"
         if left is not None and step < total:

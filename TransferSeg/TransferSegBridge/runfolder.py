@@ -13,6 +13,9 @@ from TransferSegLib.errors import InputError
 from TransferSegLib.files import atomic_path, os_errors
 from TransferSegLib.registry import home_folder
 
+# The cases that a command reads, and their classes.
+MANIFEST, SCHEME = "cases.csv", "labels.json"
+
 _NOTE, _FORMAT = "run.json", 1
 
 
@@ -41,11 +44,11 @@ class RunFolder:
 
     @property
     def manifest(self) -> Path:
-        return self.path / "cases.csv"
+        return self.path / MANIFEST
 
     @property
     def scheme(self) -> Path:
-        return self.path / "labels.json"
+        return self.path / SCHEME
 
     @property
     def preview(self) -> Path:

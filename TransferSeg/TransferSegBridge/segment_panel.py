@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import qt
@@ -27,13 +28,16 @@ class SegmentPanel:
     Parameters
     ----------
     widget : the loaded ``SegmentPanel.ui``.
+    busyElsewhere : why nothing can be segmented now, in a sentence; empty: it can.
+    onBusyChanged : is called when something has started or ended.
     """
 
-    def __init__(self, widget: Any) -> None:
+    def __init__(self, widget: Any, busyElsewhere: Callable[[], str], onBusyChanged: Callable[[], None]) -> None:
         self.widget = widget
         self.ui = ui = slicer.util.childWidgetVariables(widget)
         self.job: SegmentJob | None = None
         self._sampleJob: SampleJob | None = None
+        self._busyElsewhere = busyElsewhere
         self._parameters: TransferSegParameterNode | None = None
         self._guiTag: int | None = None
         self._selectors: dict[str, Any] = {}
@@ -47,6 +51,7 @@ class SegmentPanel:
             ui.segmentLogGroup,
             _("Segment"),
             _("Cancel"),
+            onBusyChanged,
         )
         fillDevices(ui.deviceCombo)
         ui.brainCombo.addItem(_("as the model does"), "")
@@ -105,7 +110,13 @@ class SegmentPanel:
         entry = self.picker.entry
         if entry is not None and entry.problem is not None:
             return entry.problem
-        return self._request().problem(list(self._selectors)) or ("" if status().ready else status().text)
+        problem = self._busyElsewhere() or self._request().problem(list(self._selectors))
+        return problem or ("" if status().ready else status().text)
+
+    @property
+    def busy(self) -> str:
+        """Why strategies cannot be compared meanwhile, in a sentence; empty: they can."""
+        return _("Wait until the tab Segment has ended its work, or cancel that.") if self.view.running else ""
 
     def refreshModels(self) -> None:
         """A model was added, renamed or deleted; or a package was installed."""

@@ -1,4 +1,4 @@
-"""StoppedRuns: the fine-tunings that were paused, or that Slicer was closed upon: go on, use, or delete."""
+"""StoppedRuns: fine-tunings and comparisons that were stopped, or that Slicer was closed upon: go on, use, delete."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from .comparison import Comparison, unfinishedComparisons
 from .finetuning import installRun
 from .runfolder import RunFolder, unfinishedRuns
 
@@ -21,12 +22,19 @@ class StoppedRuns:
     ui : the widgets ``runGroup``, ``runsCombo``, ``resumeButton``, ``keepButton`` and ``deleteRunButton``.
     onResume : is given the run to go on with.
     onKept : is given the name of a model that was put into the list.
+    onDeleted : is given the folder of what was deleted.
     """
 
-    def __init__(self, ui: Any, onResume: Callable[[RunFolder], None], onKept: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        ui: Any,
+        onResume: Callable[[RunFolder | Comparison], None],
+        onKept: Callable[[str], None],
+        onDeleted: Callable[[Path], None],
+    ) -> None:
         self.ui = ui
-        self._onResume, self._onKept = onResume, onKept
-        self._runs: list[RunFolder] = []
+        self._onResume, self._onKept, self._onDeleted = onResume, onKept, onDeleted
+        self._runs: list[RunFolder | Comparison] = []
         self._busy = False
         ui.runsCombo.connect("currentIndexChanged(int)", lambda index: self._update())
         ui.resumeButton.connect("clicked(bool)", self._resume)
@@ -34,22 +42,20 @@ class StoppedRuns:
         ui.deleteRunButton.connect("clicked(bool)", self._delete)
 
     @property
-    def chosen(self) -> RunFolder | None:
+    def chosen(self) -> RunFolder | Comparison | None:
         """The run that the buttons are about."""
         index = self.ui.runsCombo.currentIndex
         return self._runs[index] if 0 <= index < len(self._runs) else None
 
-    def refresh(self, running: Path | None) -> None:
-        """Read the runs again; the one in the folder ``running`` is not stopped."""
-        self._busy = running is not None
-        self._runs = [run for run in unfinishedRuns() if run.path != running]
+    def refresh(self, running: Path | None, busy: bool) -> None:
+        """Read the runs again; the one in the folder ``running`` is not stopped. Nothing can be done while ``busy``."""
+        self._busy = busy
+        self._runs = [run for run in (*unfinishedRuns(), *unfinishedComparisons()) if run.path != running]
         combo = self.ui.runsCombo
         was = combo.blockSignals(True)
         combo.clear()
         for run in self._runs:
-            combo.addItem(
-                _("{name}: {strategies}").format(name=run.name, strategies=", ".join(run.waiting)), str(run.path)
-            )
+            combo.addItem(_title(run), str(run.path))
         combo.blockSignals(was)
         self._update()
 
@@ -58,7 +64,7 @@ class StoppedRuns:
         ui = self.ui
         ui.runGroup.visible = bool(self._runs)
         no = "" if run is not None else _("Choose a run first.")
-        noModel = "" if run is not None and run.hasModel() else _("It was stopped before there was a model.")
+        noModel = _problemOfModel(run) if run is not None else ""
         for button, problem, tip in (
             (ui.resumeButton, no or wait, _("Go on where it stopped.")),
             (ui.keepButton, no or wait or noModel, _("Put the best model so far into the list of models.")),
@@ -72,14 +78,28 @@ class StoppedRuns:
             self._onResume(self.chosen)
 
     def _keep(self, checked: bool = False) -> None:
-        if self.chosen is not None:
+        if isinstance(self.chosen, RunFolder):
             with slicer.util.tryWithErrorDisplay(_("The model could not be kept.")):
                 self._onKept(installRun(self.chosen))
 
     def _delete(self, checked: bool = False) -> None:
         run = self.chosen
         question = _("Delete the run {name}? It cannot go on then. Models in the list stay.")
-        if run is not None and slicer.util.confirmOkCancelDisplay(question.format(name=run.name)):
+        if run is not None and slicer.util.confirmOkCancelDisplay(question.format(name=_title(run))):
             with slicer.util.tryWithErrorDisplay(_("The run could not be deleted.")):
                 run.remove()
-            self.refresh(None)
+            self.refresh(None, self._busy)
+            self._onDeleted(run.path)
+
+
+def _title(run: RunFolder | Comparison) -> str:
+    if isinstance(run, Comparison):
+        text = _("comparison of strategies: {number} patients, from {source}, {date}")
+        return text.format(number=run.patients, source=run.source, date=run.path.name[:10])
+    return _("{name}: {strategies}").format(name=run.name, strategies=", ".join(run.waiting))
+
+
+def _problemOfModel(run: RunFolder | Comparison) -> str:
+    if isinstance(run, Comparison):
+        return _("A comparison makes no model to use.")
+    return "" if run.hasModel() else _("It was stopped before there was a model.")
