@@ -394,7 +394,6 @@ class TestKeptInTheScene:
         assert again.ui.resumeButton.enabled
         assert not again.comparison.running
 
-
     def test_panel_reloaded_while_it_asks_leaves_nothing_behind(self, panel, home):
         ask(panel)
         job = panel.comparison.job
