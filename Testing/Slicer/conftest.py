@@ -1,6 +1,5 @@
 """Tests of the Slicer module. They run in a real Slicer too; without one, in the stand-in (Testing/SlicerHost)."""
 
-import ctypes
 import sys
 from pathlib import Path
 
@@ -17,8 +16,3 @@ from SlicerHost.plugin import clean_host, pytest_runtest_call  # noqa: E402, F40
 
 MODULE = ROOT / "TransferSeg" / "TransferSeg.py"
 start_host([MODULE] if MODULE.exists() else [])
-
-# PySide6 6.12 gives a reference to True away with every signal that Python emits, and before 3.12 Python ends itself
-# when none is left. Here are some to give.
-if sys.version_info < (3, 12):
-    ctypes.c_ssize_t.from_address(id(True)).value += 1 << 40

@@ -132,7 +132,10 @@ def test_the_self_test_runs():
 def test_sample_data_is_registered_and_made_on_the_spot():
     import SampleData
 
-    assert SampleData.SampleDataLogic().downloadSample("DemoBall").GetName() == "DemoBall"
+    logic = SampleData.SampleDataLogic()
+    source = logic.sourceForSampleName("DemoBall")
+    assert source.customDownloader(source)[0].GetName() == "DemoBall"
+    assert logic.downloadFromSource(source) == []  # which knows files only, as the real one
 
 
 def test_a_child_process_talks_through_its_pipes():
