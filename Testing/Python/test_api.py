@@ -339,7 +339,7 @@ class TestArchitecture:
         ]
 
     def test_what_can_be_imported_in_a_fresh_slicer_is_told(self) -> None:
-        (told,) = re.findall(r"as in a fresh Slicer, these can be imported: (.*?)\.", self.TEXT, re.DOTALL)
+        (told,) = re.findall(r"as in a fresh Slicer, these can be imported: (.*?)\. ", self.TEXT, re.DOTALL)
         assert set(re.findall(r"`([\w.]+)`", told)) == set(WITHOUT_PACKAGES)
 
 
