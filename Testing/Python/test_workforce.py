@@ -238,6 +238,7 @@ def test_ctrl_c_leaves_no_process_behind(moment: str, tmp_path: Path) -> None:
     if moment == "working":  # two jobs have begun
         assert [process.stdout.readline() for _ in range(2)]
     while moment == "starting" and "spawn_main" not in group(process.pid):
+        assert process.poll() is None
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=40)
@@ -251,7 +252,7 @@ def test_ctrl_c_leaves_no_process_behind(moment: str, tmp_path: Path) -> None:
 
 def group(number: int) -> str:
     """What the processes of a group are, but for those that have ended and wait for somebody to see it."""
-    words = ["ps", "-A", "-o", "pgid=,stat=,args="]
+    words = ["ps", "-A", "-ww", "-o", "pgid=,stat=,args="]  # however wide a terminal is
     lines = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
     rows = [line.split(None, 2) for line in lines]
     return "\n".join(args for found, state, args in rows if int(found) == number and not state.startswith("Z"))
