@@ -13,7 +13,18 @@ import typer
 
 from .cli_models import models
 from .cli_study import compare, study
-from .options import numbers, share_or_names, split_names, takes
+from .options import (
+    PREPARATION_PANEL,
+    TRAINING_PANEL,
+    Cache,
+    Channels,
+    Labels,
+    Statistics,
+    numbers,
+    share_or_names,
+    split_names,
+    takes,
+)
 from .preparation import BRAIN_METHODS, Preparation
 from .recipe import Recipe
 from .strategies import STRATEGIES
@@ -34,7 +45,6 @@ app = typer.Typer(
 )
 
 _SOURCE_HELP = "Model to start from: a name, a folder or a zip."
-_TRAINING_PANEL, _PREPARATION_PANEL = "How to train", "How to prepare images (default: as the source)"
 
 Dataset = Annotated[
     str, typer.Argument(help="Folder in BraTS, nnU-Net/MSD or BIDS layout, folder of cases, or manifest CSV.")
@@ -44,18 +54,10 @@ Cases = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Output folder.")]
 ModelName = Annotated[str, typer.Option("--model", "-m", help="Model: a name, a folder or a zip.")]
-Labels = Annotated[
-    str, typer.Option(help="What the labels mean: glioma, lesion, or a JSON file. Default: as the data tells.")
-]
-Channels = Annotated[str, typer.Option(help="Channels, comma-separated. Default: the source's, or t1,t1c,t2,flair.")]
 Jobs = Annotated[int, typer.Option(help="Processes that prepare cases; 0: what processors and memory allow.")]
-Statistics = Annotated[
-    str, typer.Option(help="Of batch normalisation: image (its own) or running. Default: the source's, or image.")
-]
 Validation = Annotated[str, typer.Option(help="Cases that choose the best epoch: a share, or names, comma-separated.")]
 HeldOut = Annotated[str, typer.Option(help="Cases to test on in the end: a share, or names, comma-separated.")]
 Name = Annotated[str, typer.Option(help="Name of the model. Default: that of the output folder.")]
-Cache = Annotated[str, typer.Option(help="Folder for prepared cases. Default: the user's cache folder.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")]
 Preview = Annotated[
     str, typer.Option(help="Label map of the first validation case, rewritten whenever the model got better.")
@@ -65,8 +67,8 @@ Licence = Annotated[str, typer.Option(help="Licence of the model, for its card."
 
 @app.command(epilog="Example: transferseg finetune my_cases --source ms-lesion --strategy all --out runs/first")
 @takes(Reporting, "reporting", REPORT_PANEL)
-@takes(Recipe, "recipe", _TRAINING_PANEL, later=True)
-@takes(Preparation, "preparation", _PREPARATION_PANEL, later=True)
+@takes(Recipe, "recipe", TRAINING_PANEL, later=True)
+@takes(Preparation, "preparation", PREPARATION_PANEL, later=True)
 def finetune(
     dataset: Dataset,
     out: Out,
@@ -114,8 +116,8 @@ def finetune(
 
 @app.command(epilog="Example: transferseg pretrain ms_cases --labels lesion --patch 96 --out models/ms")
 @takes(Reporting, "reporting", REPORT_PANEL)
-@takes(Recipe, "recipe", _TRAINING_PANEL, later=True)
-@takes(Preparation, "preparation", _PREPARATION_PANEL, later=True)
+@takes(Recipe, "recipe", TRAINING_PANEL, later=True)
+@takes(Preparation, "preparation", PREPARATION_PANEL, later=True)
 def pretrain(
     dataset: Dataset,
     out: Out,
@@ -251,7 +253,7 @@ def evaluate(
 
 @app.command(epilog="Example: transferseg preprocess brats/HGG --spacing 2 --out prepared")
 @takes(Reporting, "reporting", REPORT_PANEL)
-@takes(Preparation, "preparation", _PREPARATION_PANEL, later=True)
+@takes(Preparation, "preparation", PREPARATION_PANEL, later=True)
 def preprocess(
     cases: Cases,
     out: Out,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import numbers, split_names, takes
+from .options import PREPARATION_PANEL, TRAINING_PANEL, Cache, Channels, Labels, Statistics, numbers, split_names, takes
 from .preparation import Preparation
 from .recipe import Recipe
 from .terminal import REPORT_PANEL, Reporting, print_table, session
@@ -23,19 +23,13 @@ if TYPE_CHECKING:
     from .study.publish import Published
 
 _PROTOCOL_PANEL = "What to compare"
-_PREPARATION_PANEL, _TRAINING_PANEL = "How to prepare images (default: as the source)", "How to train"
 
 Dataset = Annotated[
     str, typer.Argument(help="Annotated cases: folder in BraTS, nnU-Net/MSD or BIDS layout, or manifest CSV.")
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Output folder; the same one goes on where it was stopped.")]
 Source = Annotated[str, typer.Option("--source", "-s", help="Model to transfer from: a name, a folder or a zip.")]
-Labels = Annotated[
-    str, typer.Option(help="What the labels mean: glioma, lesion, or a JSON file. Default: as the data tells.")
-]
-Channels = Annotated[str, typer.Option(help="Channels, comma-separated. Default: the source's, or t1,t1c,t2,flair.")]
 Strategies = Annotated[str, typer.Option(help="Strategies, comma-separated.", rich_help_panel=_PROTOCOL_PANEL)]
-Cache = Annotated[str, typer.Option(help="Folder for prepared cases. Default: the user's cache folder.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would be trained and how long it takes, and end.")]
 Processes = Annotated[
     int, typer.Option(help="Processes of one training, started by torchrun.", rich_help_panel=WORK_PANEL)
@@ -48,7 +42,7 @@ def _option(help: str) -> Any:
 
 @takes(Reporting, "reporting", REPORT_PANEL)
 @takes(Workers, "workers", WORK_PANEL)
-@takes(Preparation, "preparation", _PREPARATION_PANEL, later=True)
+@takes(Preparation, "preparation", PREPARATION_PANEL, later=True)
 def study(
     dataset: Dataset,
     out: Out,
@@ -85,9 +79,7 @@ def study(
     steps: Annotated[int, _option("Training steps of each training, in place of epochs; 0: epochs.")] = -1,
     labels: Labels = "",
     channels: Channels = "",
-    statistics: Annotated[
-        str, typer.Option(help="Of batch normalisation: image or running. Default: the source's, or image.")
-    ] = "",
+    statistics: Statistics = "",
     processes_per_run: Processes = 1,
     cache: Cache = "",
     dry_run: DryRun = False,
@@ -147,8 +139,8 @@ def study(
 
 @takes(Reporting, "reporting", REPORT_PANEL)
 @takes(Workers, "workers", WORK_PANEL)
-@takes(Recipe, "recipe", _TRAINING_PANEL, later=True)
-@takes(Preparation, "preparation", _PREPARATION_PANEL, later=True)
+@takes(Recipe, "recipe", TRAINING_PANEL, later=True)
+@takes(Preparation, "preparation", PREPARATION_PANEL, later=True)
 def compare(
     dataset: Dataset,
     out: Out,

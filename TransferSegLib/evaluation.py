@@ -9,19 +9,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import Cancelled, InputError, TransferSegError
 from .events import CancelToken, Failure, OnEvent, Warning, ignore, track
-from .files import atomic_path
 from .grid import Grid
 from .labels import LabelScheme
 from .metrics import score_case
 from .pairing import LabelPair, pair_labels
 from .resample import resample_labels
+from .tables import write_table
 from .volume import read_volume
 
 __all__ = [
@@ -215,7 +214,7 @@ def write_metrics(rows: Sequence[Row], path: str | Path) -> Path:
     """
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.values))
     lines = [[row.case, row.region, *(row.values.get(metric, math.nan) for metric in metrics)] for row in rows]
-    return _write_csv(path, ["case", "region", *metrics], lines)
+    return write_table(["case", "region", *metrics], lines, path)
 
 
 def read_metrics(path: str | Path) -> list[Row]:
@@ -248,7 +247,7 @@ def write_summary(summaries: Sequence[Summary], path: str | Path) -> Path:
     InputError : the folder cannot be written.
     ResourceError : the disk is full.
     """
-    return _write_csv(path, [field.name for field in fields(Summary)], [list(astuple(item)) for item in summaries])
+    return write_table([field.name for field in fields(Summary)], (astuple(item) for item in summaries), path)
 
 
 def _score_pair(pair: LabelPair, scheme: LabelScheme, on_event: OnEvent) -> list[Row]:
@@ -315,19 +314,3 @@ def _cell(item: Summary) -> str:
     if not item.n:
         return "-"
     return f"{item.mean:.3g}" + (f" [{item.ci95_low:.3g}, {item.ci95_high:.3g}]" if item.n > 1 else "")
-
-
-def _write_csv(path: str | Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) -> Path:
-    path = Path(path)
-    with atomic_path(path) as beside, open(beside, "w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([_text(value) for value in line] for line in lines)
-    return path
-
-
-def _text(value: object) -> str:
-    """Six digits are more than a label map can tell; NaN is an empty cell."""
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.6g}"
-    return str(value)

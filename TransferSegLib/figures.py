@@ -50,7 +50,7 @@ def plot_curves(axes: Axes, histories: Mapping[str, Sequence[Mapping[str, float]
         axes.plot(epochs, [row[metric] for row in history], label=name, color=_run_color(index), linewidth=1.6)
     ylabel = "Dice" if metric.startswith("dice_") else metric.replace("_", " ")
     axes.set(title=title, xlabel="epoch", ylabel=ylabel)
-    _plain_axes(axes)
+    plain_axes(axes)
 
 
 def plot_scores(axes: Axes, scores: Mapping[str, Mapping[str, Sequence[float]]], ylabel: str, title: str) -> None:
@@ -68,7 +68,7 @@ def plot_scores(axes: Axes, scores: Mapping[str, Mapping[str, Sequence[float]]],
             axes.hlines(float(np.mean(values)), x - 0.3 / len(scores), x + 0.3 / len(scores), color=color, linewidth=2)
     names = list(next(iter(scores.values())))
     axes.set(title=title, ylabel=ylabel, xticks=range(len(names)), xticklabels=names)
-    _plain_axes(axes)
+    plain_axes(axes)
 
 
 def plot_overlay(
@@ -112,7 +112,8 @@ def add_class_legend(figure: Figure | SubFigure, scheme: LabelScheme) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
 
 
-def _plain_axes(axes: Axes) -> None:
+def plain_axes(axes: Axes) -> None:
+    """A light grid, and no frame above and on the right."""
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 

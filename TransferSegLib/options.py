@@ -12,6 +12,18 @@ import typer
 
 from .errors import InputError
 
+# Headings in the help, and options, of every command that trains.
+TRAINING_PANEL, PREPARATION_PANEL = "How to train", "How to prepare images (default: as the source)"
+
+Labels = Annotated[
+    str, typer.Option(help="What the labels mean: glioma, lesion, or a JSON file. Default: as the data tells.")
+]
+Channels = Annotated[str, typer.Option(help="Channels, comma-separated. Default: the source's, or t1,t1c,t2,flair.")]
+Statistics = Annotated[
+    str, typer.Option(help="Of batch normalisation: image (its own) or running. Default: the source's, or image.")
+]
+Cache = Annotated[str, typer.Option(help="Folder for prepared cases. Default: the user's cache folder.")]
+
 T = TypeVar("T")
 N = TypeVar("N", int, float)
 

@@ -16,8 +16,8 @@ from .memory import available_bytes
 
 T = TypeVar("T")
 
-# What preparing a large case takes, with what is imported for it.
-_BYTES_A_PROCESS = 2.5 * 2**30
+# What preparing, segmenting or training on a large case takes, with what is imported for it.
+BYTES_A_PROCESS = 2.5 * 2**30
 
 # How long a process may take to stop what it has started.
 _PATIENCE_S = 5
@@ -31,7 +31,7 @@ def count_jobs(items: int, jobs: int = 0) -> int:
     if jobs == 0:
         if items < _FEWEST:
             return 1
-        jobs = min(processors(), int(available_bytes() / _BYTES_A_PROCESS))
+        jobs = min(processors(), int(available_bytes() / BYTES_A_PROCESS))
     return max(1, min(jobs, items))
 
 

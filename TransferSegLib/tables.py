@@ -1,12 +1,15 @@
-"""Reading small tables that people make: CSV with commas, semicolons or tabs, from a spreadsheet or by hand."""
+"""Small tables: reading those that people make, with commas, semicolons or tabs, and writing our own."""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .errors import InputError
+from .files import atomic_path
 
 Row = dict[str, str]
 
@@ -40,3 +43,26 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
         cells += [""] * (len(columns) - len(cells))
         rows.append((number, {column: cell for column, cell in zip(columns, cells, strict=False) if column}))
     return columns, rows
+
+
+def write_table(header: Sequence[str], lines: Iterable[Sequence[object]], path: str | Path) -> Path:
+    """Write a CSV file, whole or not at all; numbers with six digits, NaN as an empty cell.
+
+    Raises
+    ------
+    InputError : the folder cannot be written.
+    ResourceError : the disk is full.
+    """
+    path = Path(path)
+    with atomic_path(path) as beside, open(beside, "w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows([_text(value) for value in line] for line in lines)
+    return path
+
+
+def _text(value: object) -> str:
+    """Six digits are more than a label map can tell; NaN is an empty cell."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.6g}"
+    return str(value)

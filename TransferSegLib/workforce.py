@@ -13,7 +13,7 @@ from .errors import Cancelled, DependencyError, InputError
 from .events import CancelToken, Event, Warning
 from .files import os_errors
 from .memory import available_bytes
-from .parallel import processors
+from .parallel import BYTES_A_PROCESS, processors
 from .recipe import option
 
 # Heading of the options of :class:`Workers` in the help of a command.
@@ -21,9 +21,6 @@ WORK_PANEL = "Where to work"
 
 # Told the name of a job, and what it tells. The name is empty where an event is about no job.
 Listener = Callable[[str, Event], None]
-
-# What training or segmenting a large case takes, with what is imported for it.
-_BYTES_A_WORKER = 2.5 * 2**30
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ def count_workers(workers: int, threads: int) -> int:
         return workers
     # One thread a worker is the fastest on processors: no job waits for another.
     by_processors = processors() // max(1, threads)
-    return _cuda_devices() or max(1, min(by_processors, int(available_bytes() / _BYTES_A_WORKER)))
+    return _cuda_devices() or max(1, min(by_processors, int(available_bytes() / BYTES_A_PROCESS)))
 
 
 @contextmanager

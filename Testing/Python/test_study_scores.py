@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from TransferSegLib.errors import InputError
-from TransferSegLib.study.scores import Score, read_scores, write_scores, write_table
+from TransferSegLib.study.scores import Score, read_scores, write_scores
+from TransferSegLib.tables import write_table
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0", exclude_categories=["Cc"]), min_size=1)
 VALUES = st.dictionaries(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..figures import add_class_legend, new_figure, plot_overlay, save_figure
+from ..figures import add_class_legend, new_figure, plain_axes, plot_overlay, save_figure
 from ..labels import LabelScheme
 from .paper_points import PAPER_SIZES
 from .scores import Score, in_order
@@ -119,8 +119,7 @@ def draw_sizes(
         axes.set_xlim(sizes[0] / margin, sizes[-1] * margin)
         axes.set_xticklabels([str(n) for n in sizes])
         axes.minorticks_off()
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        plain_axes(axes)
     panels[0].set_ylabel("Dice")
     handles = [
         Line2D([], [], color=look_of(name)[0], marker=look_of(name)[1], markersize=6, linewidth=2, label=_title(name))

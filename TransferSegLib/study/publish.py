@@ -12,6 +12,7 @@ from ..errors import DependencyError
 from ..events import OnEvent, Result, Warning, ignore
 from ..labels import LabelScheme
 from ..record import libraries
+from ..tables import write_table
 from .advice import advise
 from .cell import setting_name
 from .conduct import Study
@@ -19,7 +20,7 @@ from .figures import choose_patients, draw_patients, draw_sizes
 from .panels import patient_row
 from .paper_points import PAPER_DICE, PAPER_SIZES
 from .report import Report, write_report
-from .scores import Score, read_scores, regions_of, write_scores, write_table
+from .scores import Score, read_scores, regions_of, write_scores
 from .statistics import Summary, summarise, write_summary
 
 # What of the advice the result tells; the report has all of it.
@@ -113,8 +114,8 @@ def _publish(study: Study, title: str, introduction: str, command: str, on_event
             note=INTENDED_USE,
         ),
     )
-    counts = {"trainings": len(study.trained), "failed": len(study.failed)}
-    on_event(Result({"report": report, **counts, **{name: advice.to_dict()[name] for name in _ANSWER}}))
+    counts, told = {"trainings": len(study.trained), "failed": len(study.failed)}, advice.to_dict()
+    on_event(Result({"report": report, **counts, **{name: told[name] for name in _ANSWER}}))
     return Published(_table(summaries, scheme), advice.sentences, report)
 
 

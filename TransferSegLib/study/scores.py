@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
 from ..evaluation import TABLE_METRICS
-from ..files import atomic_path
 from ..strategies import STRATEGIES
+from ..tables import write_table
 
 _KEY = ("fold", "seed", "n", "strategy", "case", "region")
 _COLUMNS = ("fold", "seed", "n", "strategy", "case", "patient", "group", "region")
@@ -114,22 +114,6 @@ def regions_of(scores: Iterable[Score]) -> list[str]:
     return sorted(there, key=_PAPER_REGIONS.index) if set(there) <= set(_PAPER_REGIONS) else there
 
 
-def write_table(header: Sequence[str], lines: Iterable[Sequence[object]], path: str | Path) -> Path:
-    """Write a CSV file, whole or not at all; numbers with six digits, NaN as an empty cell.
-
-    Raises
-    ------
-    InputError : the folder cannot be written.
-    ResourceError : the disk is full.
-    """
-    path = Path(path)
-    with atomic_path(path) as beside, open(beside, "w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([_text(value) for value in line] for line in lines)
-    return path
-
-
 def _score(line: dict[str, str], where: str) -> Score:
     try:
         fold, seed, n = (int(line.pop(column)) for column in ("fold", "seed", "n"))
@@ -155,10 +139,3 @@ def _require_unique(scores: Iterable[Score], where: str) -> None:
             named = ", ".join(f"{name} {value}" for name, value in zip(_KEY, score.key, strict=True))
             raise InputError(f"{where}: there are two scores of {named}.", "Keep one of them.")
         seen.add(score.key)
-
-
-def _text(value: object) -> str:
-    """Six digits are more than a label map can tell; NaN is an empty cell."""
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.6g}"
-    return str(value)

@@ -13,8 +13,9 @@ import numpy as np
 from scipy import stats
 
 from ..errors import InputError
+from ..tables import write_table
 from .resampling import USUAL_SD, Spread, mean_interval, redrawn_means, training_spread
-from .scores import Score, in_order, write_table
+from .scores import Score, in_order
 
 # With five pairs the smallest possible p of a two-sided signed-rank test is 0.0625: it could never tell anything.
 _FEWEST_PAIRS = 6
