@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from TransferSegLib.errors import InputError
-from TransferSegLib.files import atomic_path, os_errors
+from TransferSegLib.files import os_errors
 from TransferSegLib.registry import home_folder
 
+from .notedfolder import NotedFolder, listFolders, readNote
 from .runfolder import MANIFEST, SCHEME
-
-_NOTE, _FORMAT = "comparison.json", 1
 
 # Copies of cases that nobody is going to use, after so long: Slicer has crashed before a comparison began.
 _LEFT_BEHIND_S = 24 * 3600
@@ -49,7 +47,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(NotedFolder):
     """What was asked to be compared, and what came of it.
 
     Attributes
@@ -62,7 +60,8 @@ class Comparison:
     result : what the command told in the end; empty before.
     """
 
-    path: Path
+    NOTE = "comparison.json"
+
     key: str
     source: str
     options: Mapping[str, str]
@@ -103,23 +102,6 @@ class Comparison:
         """What is compared, to be compared itself: source, options and cases."""
         return self.source, dict(self.options), dict(self.cases)
 
-    def save(self) -> None:
-        """Raises
-        ------
-        InputError, ResourceError : it cannot be written.
-        """
-        data = {key: value for key, value in asdict(self).items() if key != "path"}
-        with atomic_path(self.path / _NOTE) as beside:
-            beside.write_text(json.dumps({"format": _FORMAT, **data}, indent=1), encoding="utf-8")
-
-    def remove(self) -> None:
-        """Raises
-        ------
-        InputError : it cannot be deleted.
-        """
-        with os_errors(self.path):
-            shutil.rmtree(self.path)
-
 
 def comparisonsFolder() -> Path:
     """Where comparisons are kept. It need not exist."""
@@ -137,7 +119,7 @@ def newFolder() -> Path:
     with os_errors(parent):
         parent.mkdir(parents=True, exist_ok=True)
         for left in parent.iterdir():
-            if not (left / _NOTE).exists() and time.time() - left.stat().st_mtime > _LEFT_BEHIND_S:
+            if not (left / Comparison.NOTE).exists() and time.time() - left.stat().st_mtime > _LEFT_BEHIND_S:
                 shutil.rmtree(left, ignore_errors=True)
         name, number = time.strftime("%Y-%m-%d-%H%M%S"), 1
         path = parent / name
@@ -154,9 +136,7 @@ def loadComparison(path: Path) -> Comparison:
     InputError : the folder holds no comparison, or one that is damaged.
     """
     try:
-        data = json.loads((path / _NOTE).read_text(encoding="utf-8"))
-        if data.pop("format") != _FORMAT:
-            raise ValueError("format")
+        data = readNote(path / Comparison.NOTE)
         return Comparison(path=path, **data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} holds no comparison that can be read.", "Compare anew.") from error
@@ -164,13 +144,7 @@ def loadComparison(path: Path) -> Comparison:
 
 def listComparisons() -> list[Comparison]:
     """All that can be read, by name."""
-    found = []
-    for path in sorted(comparisonsFolder().iterdir()) if comparisonsFolder().is_dir() else []:
-        try:
-            found.append(loadComparison(path))
-        except InputError:
-            continue
-    return found
+    return listFolders(comparisonsFolder(), loadComparison)
 
 
 def unfinishedComparisons() -> list[Comparison]:

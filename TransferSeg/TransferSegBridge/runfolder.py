@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import csv
-import json
-import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from TransferSegLib.errors import InputError
-from TransferSegLib.files import atomic_path, os_errors
 from TransferSegLib.registry import home_folder
+
+from .notedfolder import NotedFolder, listFolders, readNote
 
 # The cases that a command reads, and their classes.
 MANIFEST, SCHEME = "cases.csv", "labels.json"
 
-_NOTE, _FORMAT = "run.json", 1
-
 
 @dataclass(frozen=True)
-class RunFolder:
+class RunFolder(NotedFolder):
     """What a fine-tuning was asked to do, and how far it came.
 
     Attributes
@@ -34,7 +31,8 @@ class RunFolder:
     done : the strategies that have come to their end.
     """
 
-    path: Path
+    NOTE = "run.json"
+
     name: str
     source: str
     strategies: tuple[str, ...]
@@ -94,23 +92,6 @@ class RunFolder:
                 found[strategy] = {row["region"]: (float(row["mean"]), int(row["n"])) for row in rows}
         return found
 
-    def save(self) -> None:
-        """Raises
-        ------
-        InputError, ResourceError : it cannot be written.
-        """
-        data = {key: value for key, value in asdict(self).items() if key != "path"}
-        with atomic_path(self.path / _NOTE) as beside:
-            beside.write_text(json.dumps({"format": _FORMAT, **data}, indent=1), encoding="utf-8")
-
-    def remove(self) -> None:
-        """Raises
-        ------
-        InputError : it cannot be deleted.
-        """
-        with os_errors(self.path):
-            shutil.rmtree(self.path)
-
 
 def runsFolder() -> Path:
     """Where runs are kept. It need not exist."""
@@ -123,9 +104,7 @@ def loadRun(path: Path) -> RunFolder:
     InputError : the folder holds no run, or one that is damaged.
     """
     try:
-        data = json.loads((path / _NOTE).read_text(encoding="utf-8"))
-        if data.pop("format") != _FORMAT:
-            raise ValueError("format")
+        data = readNote(path / RunFolder.NOTE)
         data |= {"strategies": tuple(data["strategies"]), "done": tuple(data["done"])}
         return RunFolder(path=path, **data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -134,13 +113,7 @@ def loadRun(path: Path) -> RunFolder:
 
 def listRuns() -> list[RunFolder]:
     """All runs that can be read, by name."""
-    found = []
-    for path in sorted(runsFolder().iterdir()) if runsFolder().is_dir() else []:
-        try:
-            found.append(loadRun(path))
-        except InputError:
-            continue
-    return found
+    return listFolders(runsFolder(), loadRun)
 
 
 def unfinishedRuns() -> list[RunFolder]:
