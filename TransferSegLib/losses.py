@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
@@ -36,16 +37,16 @@ def class_weights(counts: Sequence[int] | NDArray[np.int64], names: Sequence[str
     return torch.from_numpy((voxels.sum() / voxels).astype(np.float32))
 
 
-def decayed_weights(weights: Tensor, decay: float, epoch: int, form: str = "to-one") -> Tensor:
-    """Class weights (F,) at ``epoch``, counted from 0, with ``decay`` d in 0..1.
+def decayed_weights(weights: Tensor, decay: float, epoch: float, form: str = "to-one") -> Tensor:
+    """Class weights (F,) at ``epoch``, counted from 0 and maybe within one, with ``decay`` d in 0..1.
 
     ``to-one``: w_c(e) = 1 + (w_c - 1) d^e, which starts at w_c and ends at 1 as the paper's text says.
     ``plus-one``: w_c(e) = w_c d^e + 1, the formula of the lab's other paper (Mehta and Arbel 2018, RS-Net, eq. 3).
     """
     if form == "to-one":
-        return 1 + (weights - 1) * decay**epoch
+        return 1 + (weights - 1) * math.pow(decay, epoch)
     if form == "plus-one":
-        return weights * decay**epoch + 1
+        return weights * math.pow(decay, epoch) + 1
     raise InputError(f"There is no form of decay '{form}'.", "Use 'to-one' or 'plus-one'.")
 
 

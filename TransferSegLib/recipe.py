@@ -42,8 +42,10 @@ class Recipe:
     patch: int = option(0, "Train on cubes of so many voxels, which over-sample the foreground; 0: whole cases.")
     patches_per_case: int = option(1, "Patches of a case in each epoch.")
     augmentation: tuple[str, ...] = option(("flip",), f"Random changes: {', '.join(AUGMENTATIONS)}, or none.")
-    class_weight_decay: float = option(0.8, "d: class weights fall as 1 + (w - 1) d^epoch; 0: no class weights.")
-    class_weight_form: str = option("to-one", "to-one: as above. plus-one: w d^epoch + 1.")
+    class_weight_decay: float = option(
+        0.8, "d: class weights fall as 1 + (w - 1) d^e, e from 0 to 100 over the training; 0: no class weights."
+    )
+    class_weight_form: str = option("to-one", "to-one: as above. plus-one: w d^e + 1.")
     dice_weight: float = option(
         1.0, "Weight of a soft Dice loss of the regions; 0: the paper's loss, cross-entropy alone."
     )

@@ -32,6 +32,10 @@ from .validation import score, validate
 # Told of each best epoch: the network as it is then, the validation cases, and the epoch, counted from 1.
 OnBest = Callable[[UNet, Sequence[Prepared], int], None]
 
+# The course of the class weights is that of so many epochs, however many there are: with d per epoch, a short training
+# would end with weights that make the network call far too much (Docs/models.md).
+_COURSE = 100
+
 OUT_OF_MEMORY = "Train on smaller patches (--patch 96), or on a coarser grid (--spacing 2)."
 
 
@@ -179,13 +183,12 @@ class _Trainer:
         epoch, start = self.state.epoch, time.monotonic()
         self._set_norms(epoch)
         self.network.train()
-        weights = self._epoch_weights(epoch)
         losses = []
         for step, samples in enumerate(self._batches(epoch)):
             done = epoch * self.steps + step
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(self.recipe, done, self.recipe.epochs * self.steps)
-            losses.append(self._step(samples, weights, cancel))
+            losses.append(self._step(samples, self._weights(done), cancel))
             self.on_event(
                 Progress(
                     "train",
@@ -282,12 +285,14 @@ class _Trainer:
             return drawn
         return Sample(*augment(drawn.image, drawn.brain, drawn.label, self.recipe.augmentation, (*seed, 1)))
 
-    def _epoch_weights(self, epoch: int) -> Tensor:
+    def _weights(self, step: int) -> Tensor:
+        """Class weights at ``step`` of the whole training."""
         recipe = self.recipe
-        weights = self.class_weights
         if recipe.class_weight_decay == 0:
-            weights = torch.ones_like(weights)
-        return decayed_weights(weights, recipe.class_weight_decay, epoch, recipe.class_weight_form).to(self.device)
+            return torch.ones_like(self.class_weights).to(self.device)
+        epoch = _COURSE * step / (recipe.epochs * self.steps)
+        falling = decayed_weights(self.class_weights, recipe.class_weight_decay, epoch, recipe.class_weight_form)
+        return falling.to(self.device)
 
     def _set_norms(self, epoch: int) -> None:
         """From ``settle_epoch`` on batch norm uses its running statistics in training too, as it does afterwards.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 
 import pytest
@@ -34,14 +33,6 @@ def test_steps_are_the_same_for_every_size() -> None:
     design = Design(sizes=(20, 150), steps=600)
     small, large = (design.recipe_for({}, n, 0) for n in (20, 150))
     assert (small.epochs * 20, large.epochs * 150) == (600, 600)
-
-
-def test_with_steps_the_class_weights_take_the_same_course_over_the_steps() -> None:
-    design = Design(sizes=(20, 150), steps=600)
-    small, large = (design.recipe_for({}, n, 0) for n in (20, 150))
-    assert small.class_weight_decay == 0.8
-    after_300_steps = [recipe.class_weight_decay ** (300 / n) for recipe, n in ((small, 20), (large, 150))]
-    assert math.isclose(*after_300_steps)
 
 
 def test_protocols_are_designs_of_the_papers_sizes() -> None:

@@ -34,7 +34,6 @@ class Design:
     varied : the values of each hyper-parameter to choose from; with one value each nothing is to be chosen.
     recipe : all other hyper-parameters.
     steps : training steps of every training, however many cases it has, in place of ``recipe.epochs``; 0: the epochs.
-        The class weights then take the same course over the steps at every size.
 
     Raises
     ------
@@ -96,10 +95,7 @@ class Design:
         recipe = replace(self.recipe, **setting, seed=seed)
         if not self.steps:
             return recipe
-        per_epoch = cases * recipe.patches_per_case
-        # d per epoch of the smallest training set; a longer epoch takes it further.
-        decay = recipe.class_weight_decay ** (cases / self.sizes[0])
-        return replace(recipe, epochs=max(1, math.ceil(self.steps / per_epoch)), class_weight_decay=decay)
+        return replace(recipe, epochs=max(1, math.ceil(self.steps / (cases * recipe.patches_per_case))))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON data."""
@@ -148,12 +144,12 @@ PROTOCOLS: Mapping[str, Protocol] = {
         1.0,
     ),
     "desk": Protocol(
-        "full sizes at 2 mm, 400 training steps each; for a desktop machine and a night",
+        "full sizes at 2 mm, 800 training steps each; for a desktop machine and a night",
         Design(
             test=40,
             validation=20,
             varied={"learning_rate": (1e-2, 3e-3)},
-            steps=400,
+            steps=800,
         ),
         2.0,
     ),

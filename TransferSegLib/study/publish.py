@@ -78,9 +78,10 @@ def _publish(study: Study, title: str, introduction: str, command: str, on_event
     out, scheme = study.folder, study.plan.scheme
     # What the files say is what is told: the same whether or not the study was stopped in between.
     every = read_scores(write_scores(study.scores, out / "scores.csv"))
-    write_summary(summarise(every), out / "summary.csv")
+    # The scheme's regions are what is asked about: p-values are corrected for these and no others.
     scores = [score for score in every if score.region in scheme.regions]
     summaries = summarise(scores)
+    write_summary(summaries, out / "summary.csv")
     runs = _runs(study)
     write_table([str(cell) for cell in runs[0]], runs[1:], out / "runs.csv")
     write_table(
