@@ -232,7 +232,7 @@ GLIOMA = LabelScheme(
         _BACKGROUND,
         LabelClass("necrotic", (1,), (216, 60, 60), ("6574001", "Necrosis")),
         LabelClass("edema", (2,), (80, 174, 128), ("79654002", "Edema")),
-        LabelClass("enhancing", (4, 3), (241, 214, 145), ("108369006", "Neoplasm")),
+        LabelClass("enhancing", (4, 3), (246, 217, 38), ("108369006", "Neoplasm")),
     ),
     {"whole": ("necrotic", "edema", "enhancing"), "core": ("necrotic", "enhancing"), "enhancing": ("enhancing",)},
 )

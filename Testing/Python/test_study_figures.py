@@ -158,7 +158,7 @@ def test_a_row_a_patient_and_columns_for_image_reference_and_strategies(tmp_path
 
 def test_edema_is_green_and_enhancing_yellow(tmp_path, drawn):
     draw_patients([row()], GLIOMA, tmp_path / "patients.png")
-    green, yellow = ((80, 174, 128), (241, 214, 145))
+    green, yellow = ((80, 174, 128), (246, 217, 38))
     expected = {tuple((np.array(color) / 255).round(2).tolist()) for color in (green, yellow)}
     assert colours(drawn[0].subfigs[0].axes[1]) == expected
 
