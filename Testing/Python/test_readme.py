@@ -12,7 +12,7 @@ def test_the_readme_tells_what_matters() -> None:
     for line in (
         "# Glioma, adapted from MS lesions",
         "**Research use only.** Not a medical device.",
-        "| enhancing | 4 (also read: 3) | #f1d691 | 108369006 Neoplasm |",
+        "| enhancing | 4 (also read: 3) | #f6d926 | 108369006 Neoplasm |",
         "| whole | Dice | 25 held-out | 0.851 ± 0.062 | 0.870 | 0.830 to 0.872 |",
         "| enhancing | Dice | 25 held-out | 0.700 | – | – |",
         "- Source model: ms-lesion",
