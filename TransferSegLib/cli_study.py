@@ -53,7 +53,7 @@ def study(
     protocol: Annotated[
         str,
         typer.Option(
-            help="paper: full sizes at 1 mm, for a GPU. desk: full sizes at 2 mm, 800 steps each. smoke: everything "
+            help="paper: full sizes at 1 mm, for a GPU. desk: full sizes at 2 mm, 1,200 steps each. smoke: everything "
             "once in a minute or two.",
             rich_help_panel=_PROTOCOL_PANEL,
         ),

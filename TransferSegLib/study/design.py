@@ -144,12 +144,12 @@ PROTOCOLS: Mapping[str, Protocol] = {
         1.0,
     ),
     "desk": Protocol(
-        "full sizes at 2 mm, 800 training steps each; for a desktop machine and a night",
+        "full sizes at 2 mm, 1,200 training steps each; for a desktop machine and a night",
         Design(
             test=40,
             validation=20,
             varied={"learning_rate": (1e-2, 3e-3)},
-            steps=800,
+            steps=1200,
         ),
         2.0,
     ),
