@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .errors import DependencyError
 from .files import atomic_path
-from .labels import PALETTE, LabelScheme
+from .labels import LabelScheme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
 # Percentiles of the values that become black and white, so that one bright vessel does not darken the rest.
 _WINDOW = (1.0, 99.5)
+
+# Colour and marker of each strategy in every figure: Okabe and Ito's colours, told apart by colour-blind people too.
+_LOOKS: Mapping[str, tuple[str, str]] = {
+    "scratch": ("#444444", "s"),
+    "last-three": ("#e69f00", "v"),
+    "decoder": ("#cc79a7", "D"),
+    "all": ("#0072b2", "o"),
+    "norm": ("#009e73", "P"),
+}
+_OTHER_LOOKS = (("#56b4e9", "X"), ("#d55e00", "^"), ("#8c6d00", "p"))
 
 
 def new_figure(width: float, height: float, rows: int = 1) -> tuple[Figure, list[SubFigure]]:
@@ -43,25 +53,31 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     return Path(path)
 
 
+def look_of(strategy: str) -> tuple[str, str]:
+    """Colour and marker of a strategy."""
+    # A stable choice for names that the library does not know.
+    return _LOOKS.get(strategy) or _OTHER_LOOKS[sum(strategy.encode()) % len(_OTHER_LOOKS)]
+
+
 def plot_curves(axes: Axes, histories: Mapping[str, Sequence[Mapping[str, float]]], metric: str, title: str) -> None:
-    """``metric`` against the epoch, a line for each run."""
-    for index, (name, history) in enumerate(histories.items()):
+    """``metric`` against the epoch, a line for each strategy."""
+    for name, history in histories.items():
         epochs = [row["epoch"] for row in history]
-        axes.plot(epochs, [row[metric] for row in history], label=name, color=_run_color(index), linewidth=1.6)
+        axes.plot(epochs, [row[metric] for row in history], label=name, color=look_of(name)[0], linewidth=1.6)
     ylabel = "Dice" if metric.startswith("dice_") else metric.replace("_", " ")
     axes.set(title=title, xlabel="epoch", ylabel=ylabel)
     plain_axes(axes)
 
 
 def plot_scores(axes: Axes, scores: Mapping[str, Mapping[str, Sequence[float]]], ylabel: str, title: str) -> None:
-    """A point for each case and a bar at their mean, by region; runs side by side in the colours of the curves.
+    """A point for each case and a bar at their mean, by region; strategies side by side.
 
     Parameters
     ----------
-    scores : run to region to the values of the cases.
+    scores : strategy to region to the values of the cases.
     """
-    for index, regions in enumerate(scores.values()):
-        color = _run_color(index)
+    for index, (name, regions) in enumerate(scores.items()):
+        color = look_of(name)[0]
         for place, values in enumerate(regions.values()):
             x = place + 0.8 * ((index + 0.5) / len(scores) - 0.5)
             axes.plot([x] * len(values), values, "o", color=color, markersize=3.5, alpha=0.7, markeredgewidth=0)
@@ -124,10 +140,6 @@ def _extent(shown: NDArray[np.bool_], margin: int = 2) -> slice:
     if not places.size:
         return slice(None)
     return slice(max(0, int(places[0]) - margin), int(places[-1]) + 1 + margin)
-
-
-def _run_color(index: int) -> tuple[float, float, float]:
-    return _rgb(PALETTE[(index + 4) % len(PALETTE)])
 
 
 def _rgb(color: tuple[int, int, int]) -> tuple[float, float, float]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from TransferSegLib.errors import DependencyError, InputError
 from TransferSegLib.figures import (
     add_class_legend,
+    look_of,
     new_figure,
     plot_curves,
     plot_overlay,
@@ -21,6 +22,7 @@ from TransferSegLib.figures import (
     save_figure,
 )
 from TransferSegLib.labels import GLIOMA
+from TransferSegLib.strategies import STRATEGIES
 
 pytest.importorskip("matplotlib")
 
@@ -135,6 +137,11 @@ class TestOverlay:
 HISTORY = [{"epoch": epoch, "loss": 1 / epoch, "dice_whole": 1 - 1 / epoch} for epoch in (1, 2, 3)]
 
 
+def test_each_strategy_has_its_own_colour_and_marker() -> None:
+    assert len({look_of(name)[0] for name in STRATEGIES}) == len({look_of(name)[1] for name in STRATEGIES}) == 5
+    assert look_of("own way") == look_of("own way")
+
+
 class TestCurves:
     @staticmethod
     def axes(metric: str = "dice_whole") -> Any:
@@ -149,7 +156,7 @@ class TestCurves:
         assert list(first.get_ydata()) == [row["dice_whole"] for row in HISTORY]
         assert list(second.get_xdata()) == [1, 2]
         assert [first.get_label(), second.get_label()] == ["scratch", "all"]
-        assert first.get_color() != second.get_color()
+        assert [first.get_color(), second.get_color()] == [look_of("scratch")[0], look_of("all")[0]]
 
     @pytest.mark.parametrize(
         ("metric", "label"), [("dice_whole", "Dice"), ("loss", "loss"), ("learning_rate", "learning rate")]

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from made_up_study import make_study, score, scores_of
 
 from TransferSegLib.errors import DependencyError, InputError
+from TransferSegLib.figures import look_of
 from TransferSegLib.labels import GLIOMA
-from TransferSegLib.strategies import STRATEGIES
 from TransferSegLib.study import figures
-from TransferSegLib.study.figures import PatientRow, choose_patients, draw_patients, draw_sizes, look_of
+from TransferSegLib.study.figures import PatientRow, choose_patients, draw_patients, draw_sizes
 from TransferSegLib.study.paper_points import PAPER_DICE, PAPER_SIZES
 from TransferSegLib.study.statistics import summarise
 
@@ -108,11 +108,6 @@ def test_nothing_to_draw_is_refused(tmp_path):
         draw_sizes([], [], [], tmp_path / "sizes.png")
     with pytest.raises(InputError, match="no patients"):
         draw_patients([], GLIOMA, tmp_path / "patients.png")
-
-
-def test_each_strategy_has_its_own_colour_and_marker():
-    assert len({look_of(name)[0] for name in STRATEGIES}) == len({look_of(name)[1] for name in STRATEGIES}) == 5
-    assert look_of("own way") == look_of("own way")
 
 
 def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..figures import add_class_legend, new_figure, plain_axes, plot_overlay, save_figure
+from ..figures import add_class_legend, look_of, new_figure, plain_axes, plot_overlay, save_figure
 from ..labels import LabelScheme
 from .paper_points import PAPER_SIZES
 from .scores import Score, in_order
@@ -23,16 +23,6 @@ from .statistics import Summary, patient_means
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-# Colour and marker of each strategy in every figure: Okabe and Ito's colours, told apart by colour-blind people too.
-_LOOKS: Mapping[str, tuple[str, str]] = {
-    "scratch": ("#444444", "s"),
-    "last-three": ("#e69f00", "v"),
-    "decoder": ("#cc79a7", "D"),
-    "all": ("#0072b2", "o"),
-    "norm": ("#009e73", "P"),
-}
-_OTHER_LOOKS = (("#56b4e9", "X"), ("#d55e00", "^"), ("#8c6d00", "p"))
 
 _BASELINE = "scratch"
 
@@ -66,12 +56,6 @@ class Chosen(NamedTuple):
     patient: str
     case: str
     group: str
-
-
-def look_of(strategy: str) -> tuple[str, str]:
-    """Colour and marker of a strategy."""
-    # A stable choice for names that the library does not know.
-    return _LOOKS.get(strategy) or _OTHER_LOOKS[sum(strategy.encode()) % len(_OTHER_LOOKS)]
 
 
 def draw_sizes(
