@@ -88,3 +88,14 @@ def waitFor(condition: Any, seconds: float = 120.0) -> None:
 def undoable() -> None:
     """Let the scene keep states to go back to."""
     slicer.mrmlScene.SetUndoOn()
+
+
+def openModule():
+    """The module's panel, as after a click on the module."""
+    if slicer.util.mainWindow() is None:
+        slicer.modules.transferseg.widgetRepresentation().enter()
+    else:
+        slicer.util.selectModule("TransferSeg")
+    shown = slicer.modules.TransferSegWidget
+    shown.refreshModels()
+    return shown

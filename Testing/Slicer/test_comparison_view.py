@@ -7,7 +7,7 @@ import pytest
 import qt
 import slicer
 from comparisons import ANSWER, Command
-from scenes import addPatient, addSegmentation, waitFor
+from scenes import addPatient, addSegmentation, openModule, waitFor
 from TransferSegBridge.comparison import listComparisons, unfinishedComparisons
 from TransferSegBridge.parameters import setChannelNode
 from TransferSegBridge.sentences import trainingText
@@ -31,12 +31,7 @@ def command(tmp_path, monkeypatch):
 @pytest.fixture
 def widget(command):
     """The module's panel, as after a click on the module."""
-    if slicer.util.mainWindow() is None:
-        slicer.modules.transferseg.widgetRepresentation().enter()
-    else:
-        slicer.util.selectModule("TransferSeg")
-    shown = slicer.modules.TransferSegWidget
-    shown.refreshModels()
+    shown = openModule()
     shown.finetunePanel.refreshRuns()
     yield shown
     shown = slicer.modules.TransferSegWidget

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import slicer
-from scenes import CHANNELS, addPatient, addSegmentation, undoable, waitFor
+from scenes import CHANNELS, addPatient, addSegmentation, openModule, undoable, waitFor
 from TransferSegBridge.annotated import loadCases
 from TransferSegBridge.parameters import channelNode, setChannelNode
 from TransferSegBridge.runfolder import unfinishedRuns
@@ -20,12 +20,7 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def widget():
     """The module's panel, as after a click on the module."""
-    if slicer.util.mainWindow() is None:
-        slicer.modules.transferseg.widgetRepresentation().enter()
-    else:
-        slicer.util.selectModule("TransferSeg")
-    shown = slicer.modules.TransferSegWidget
-    shown.refreshModels()
+    shown = openModule()
     yield shown
     for job in (shown.segmentPanel.job, shown.finetunePanel.job):
         if job is not None and job.running:

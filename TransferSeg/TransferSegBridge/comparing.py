@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import slicer
 from slicer.i18n import tr as _
 
 import TransferSegLib
@@ -26,7 +25,7 @@ from .case_writer import CaseWriter
 from .comparison import Comparison, listComparisons, newFolder
 from .finetuning import FinetuneRequest
 from .packages import requireReady
-from .worker import CODE_CANCELLED, Outcome, Worker, ignore
+from .worker import CODE_CANCELLED, Outcome, Worker, ignore, waitWhile
 
 # The command ended, and has told what it found; with 1 some trainings have failed.
 _CODES_WITH_RESULT = (0, 1)
@@ -200,10 +199,7 @@ class ComparisonJob:
         ------
         InputError : it failed, with the cause.
         """
-        while self.running:
-            if self._worker is not None and self._worker.running:
-                self._worker.wait()
-            slicer.app.processEvents()
+        waitWhile(lambda: self.running, lambda: self._worker)
         assert self.result is not None, "start() comes first"
         if not self.result.found:
             raise InputError(self.result.outcome.message or _("The comparison found nothing."))

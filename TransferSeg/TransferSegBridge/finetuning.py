@@ -20,7 +20,7 @@ from .annotated import AnnotatedCase, assignRoles
 from .case_writer import CaseWriter
 from .packages import requireReady
 from .runfolder import RunFolder, runsFolder
-from .worker import CODE_CANCELLED, Outcome, Worker
+from .worker import CODE_CANCELLED, Outcome, Worker, waitWhile
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
 _BASELINE = "scratch"
@@ -193,10 +193,7 @@ class FinetuneJob:
         ------
         InputError : it failed, with the cause.
         """
-        while self.running:
-            if self._worker is not None and self._worker.running:
-                self._worker.wait()
-            slicer.app.processEvents()
+        waitWhile(lambda: self.running, lambda: self._worker)
         assert self.result is not None, "start() comes first"
         if not self.result.outcome.ok:
             raise InputError(self.result.outcome.message)

@@ -22,7 +22,7 @@ import TransferSegLib
 
 from .outcome import CODE_CANCELLED, CODE_CRASHED, Outcome, Transcript
 
-__all__ = ["CODE_CANCELLED", "CODE_CRASHED", "Outcome", "Worker", "pythonCommand"]
+__all__ = ["CODE_CANCELLED", "CODE_CRASHED", "Outcome", "Worker", "pythonCommand", "waitWhile"]
 
 # The command ends itself 60 s after its input was closed (TransferSegLib.terminal.GRACE_S): this is the last resort.
 KILL_AFTER_S = 90
@@ -258,6 +258,21 @@ def pythonCommand() -> list[str]:
     """The program and first arguments that start Slicer's Python, without the application."""
     # UTF-8 mode: files and what is logged may have any letter.
     return [shutil.which("PythonSlicer") or sys.executable, "-X", "utf8"]
+
+
+def waitWhile(running: Callable[[], bool], worker: Callable[[], Worker | None]) -> None:
+    """For scripts: let the application run, through one command after the other.
+
+    Parameters
+    ----------
+    running : whether there is still something to wait for.
+    worker : the command that is being followed, if there is one.
+    """
+    while running():
+        current = worker()
+        if current is not None and current.running:
+            current.wait()
+        slicer.app.processEvents()
 
 
 def _letGo(reference: weakref.ref[Worker]) -> None:
