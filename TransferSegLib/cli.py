@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs: ``transferseg --help`` is there
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -380,10 +381,15 @@ def _train(
 ) -> None:
     with session(reporting) as (on_event, cancel):
         wanted, prepared = recipe(), preparation()
+        from .distributed import leads
         from .events import Message
+        from .lock import hold
         from .runs import fine_tune
 
-        run = fine_tune(dataset, out, recipe=wanted, preparation=prepared, on_event=on_event, cancel=cancel, **options)
+        with hold(out) if leads() else nullcontext():  # of torchrun's processes one is enough
+            run = fine_tune(
+                dataset, out, recipe=wanted, preparation=prepared, on_event=on_event, cancel=cancel, **options
+            )
         if run.cancelled:
             on_event(Message("train", "Stopped on request. The best model so far is kept; --resume goes on."))
     if run.held_out is not None and not reporting.events:

@@ -139,7 +139,7 @@ def study(
 
 @takes(Reporting, "reporting", REPORT_PANEL)
 @takes(Workers, "workers", WORK_PANEL)
-@takes(Recipe, "recipe", TRAINING_PANEL, later=True)
+@takes(Recipe, "recipe", TRAINING_PANEL, later=True, without=("seed",))
 @takes(Preparation, "preparation", PREPARATION_PANEL, later=True)
 def compare(
     dataset: Dataset,

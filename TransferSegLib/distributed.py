@@ -55,6 +55,11 @@ class World:
             distributed.destroy_process_group()
 
 
+def leads() -> bool:
+    """Whether this process will lead, of those that ``torchrun`` has started; without it, it does."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def join_world(batch_size: int, device: torch.device) -> World:
     """The world that ``torchrun`` describes in the environment; a world of one without it.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import fields
 from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
@@ -29,7 +29,7 @@ N = TypeVar("N", int, float)
 
 
 def takes(
-    kind: type[Any], parameter: str, panel: str, later: bool = False
+    kind: type[Any], parameter: str, panel: str, later: bool = False, without: Collection[str] = ()
 ) -> Callable[[Callable[..., T]], Callable[..., T]]:
     """Give a command an option for each field of the dataclass ``kind``; it receives them as one ``parameter``.
 
@@ -38,13 +38,15 @@ def takes(
     Parameters
     ----------
     later : the command receives a function that makes the dataclass, to call where its refusals are told to the user.
+    without : fields that are no option of this command and keep their default.
     """
 
     def decorate(command: Callable[..., T]) -> Callable[..., T]:
         own = [item for item in inspect.signature(command, eval_str=True).parameters.values() if item.name != parameter]
         hints = get_type_hints(kind)
-        added = [_option(item, hints[item.name], panel) for item in fields(kind)]
-        listed = {item.name for item in fields(kind) if hints[item.name] == tuple[str, ...]}
+        chosen = [item for item in fields(kind) if item.name not in without]
+        added = [_option(item, hints[item.name], panel) for item in chosen]
+        listed = {item.name for item in chosen if hints[item.name] == tuple[str, ...]}
 
         @functools.wraps(command)
         def run(**given: Any) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,6 +57,10 @@ class Recipe:
     precision: str = option("auto", "float32, bfloat16, or auto: bfloat16 where the processor is faster with it.")
     device: str = option("auto", "cpu, cuda, mps or auto.")
     seed: int = option(0, "Same seed, same machine, same result, to the bit, on the CPU.")
+
+    def steps_per_epoch(self, cases: int) -> int:
+        """Updates of the weights in an epoch over so many ``cases``."""
+        return math.ceil(cases * self.patches_per_case / self.batch_size)
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.augmentation) - set(AUGMENTATIONS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from brains import write_dataset
@@ -149,6 +150,15 @@ def test_too_few_patients_are_refused(place: Path, tmp_path: Path) -> None:
         "3 annotated patients are too few to compare strategies.",
         "Annotate 4 or more; until then use the strategy all.",
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "told"), [(("--folds", 1), "--folds cannot be 1."), (("--seed", 7), "No such option: --seed")]
+)
+def test_comparing_refuses_what_has_no_meaning(place: Path, tmp_path: Path, option: tuple[Any, ...], told: str) -> None:
+    done = run("compare", tumours(place), *FEW, *option, "--out", tmp_path / "out")
+    assert done.code == 2
+    assert told in done.err + " ".join(done.told)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,24 @@ def test_a_part_in_which_all_failed_does_not_count() -> None:
     setting, scores = choose_setting(cell, outcomes(cell, {(0, 1): (0.3,), (1, 1): (0.2,)}))
     assert setting["learning_rate"] == 0.01
     assert scores == pytest.approx((0.3, 0.2))
+
+
+def test_a_part_in_which_nobody_has_anything_to_find_does_not_count() -> None:
+    """The PR-AUC of patients without lesions is no number, whatever the epoch."""
+    cell, none = make(), (math.nan, math.nan)
+    setting, scores = choose_setting(
+        cell, outcomes(cell, {(0, 0): none, (0, 1): (0.3, 0.2), (1, 0): none, (1, 1): (0.4, 0.1)})
+    )
+    assert (setting["learning_rate"], scores) == (0.003, pytest.approx((0.3, 0.4)))
+    with pytest.raises(InputError, match="anything to find"):
+        choose_setting(cell, outcomes(cell, {(n, part): none for n in (0, 1) for part in (0, 1)}))
+
+
+def test_where_the_last_epoch_is_taken_settings_are_judged_by_it() -> None:
+    cell = make(replace(DESIGN, validation=0))
+    curves = {(0, 0): (1.5, 0.2), (0, 1): (1.5, 0.2), (1, 0): (1.0, 1.0), (1, 1): (1.0, 1.0)}
+    setting, scores = choose_setting(cell, outcomes(cell, curves))
+    assert (setting["learning_rate"], scores) == (0.003, pytest.approx((0.2, 1.0)))
 
 
 def test_when_all_failed_nothing_is_chosen() -> None:

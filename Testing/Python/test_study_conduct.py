@@ -137,18 +137,21 @@ def test_a_study_that_is_stopped_again_and_again_ends_the_same(place: Path, stud
     assert table(done, tmp_path / "a") == table(study, tmp_path / "b")
 
 
-def test_another_size_is_added_to_what_is_there(place: Path, copy: Path, study: Study, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sizes", "new"), [((2, 3, 4), "n-003"), ((4, 5), "n-005")])
+def test_sizes_are_added_to_what_is_there_or_left_out(
+    place: Path, copy: Path, study: Study, sizes: tuple[int, ...], new: str
+) -> None:
     events: list[Event] = []
-    more = conduct(place, copy, replace(DESIGN, sizes=(2, 3, 4), strategies=("scratch",)), on_event=events.append)
-    assert {name.split("/")[2] for name in trained(events)} == {"n-003"}
-    before = [score for score in study.scores if score.strategy == "scratch"]
-    assert [score for score in more.scores if score.n != 3] == before
+    more = conduct(place, copy, replace(DESIGN, sizes=sizes, strategies=("scratch",)), on_event=events.append)
+    assert {name.split("/")[2] for name in trained(events)} == {new}
+    before = [score for score in study.scores if score.strategy == "scratch" and score.n in sizes]
+    assert [score for score in more.scores if f"n-{score.n:03}" != new] == before
 
 
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"design": replace(DESIGN, folds=3, sizes=(3, 4))}, "another folds and another smallest size"),
+        ({"design": replace(DESIGN, folds=3, sizes=(3, 4))}, "another folds"),
         ({"design": replace(DESIGN, steps=8)}, "another steps"),
         ({"preparation": conducting.Preparation(spacing=5.0)}, "another preparation"),
         ({"channels": ("t1", "flair")}, "another channels"),
@@ -218,6 +221,22 @@ def test_a_setting_that_fails_is_not_chosen(place: Path, tmp_path: Path, monkeyp
     assert len(done.failed) == 4
     assert {failure.kind for failure in done.failed} == {"bug"}
     assert [item.setting for item in done.trained] == [{"learning_rate": 0.003}] * 4
+
+
+def test_when_a_training_that_chooses_succeeds_later_what_it_chooses_counts(
+    place: Path, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = {item.cell.name for item in study.trained if item.setting == {"learning_rate": 0.01}}
+    assert fast  # else nothing is shown
+    fail_on(monkeypatch, lambda name: "learning-rate=0.01/part-1" in name, ValueError("a bug"))
+    done = conduct(place, tmp_path / "out")
+    assert {item.setting["learning_rate"] for item in done.trained} == {0.003}
+    (done.trained[0].job.folder / "outcome.json").unlink()  # and one of them was stopped before its end
+    monkeypatch.undo()
+    monkeypatch.setattr(engines, "_has_openvino", lambda: False)
+    mended = conduct(place, tmp_path / "out")
+    assert mended.failed == ()
+    assert table(mended, tmp_path / "a") == table(study, tmp_path / "b")
 
 
 def test_where_nothing_could_be_chosen_there_is_no_final_training(

@@ -35,6 +35,18 @@ def test_steps_are_the_same_for_every_size() -> None:
     assert (small.epochs * 20, large.epochs * 150) == (600, 600)
 
 
+def test_a_step_is_a_batch() -> None:
+    recipe = Design(steps=1200, recipe=Recipe(batch_size=4)).recipe_for({}, 20, 0)
+    assert recipe.epochs * recipe.steps_per_epoch(20) == 1200
+    assert Recipe(batch_size=8).steps_per_epoch(3) == 1
+
+
+def test_what_all_trainings_have_in_common_is_told() -> None:
+    design = Design(varied={"epochs": (60,), "learning_rate": (0.01, 0.003)}, recipe=Recipe(patience=5))
+    common = design.fixed_recipe
+    assert (common.epochs, common.learning_rate, common.patience) == (60, 0.01, 5)
+
+
 def test_protocols_are_designs_of_the_papers_sizes() -> None:
     assert PROTOCOLS["paper"].design.sizes == PROTOCOLS["desk"].design.sizes == (20, 50, 100, 150)
     assert (PROTOCOLS["paper"].spacing, PROTOCOLS["desk"].spacing) == (1, 2)
@@ -63,6 +75,7 @@ def test_a_design_is_json_data() -> None:
         ({"strategies": ("everything",)}, "There is no strategy 'everything'."),
         ({"seeds": 0}, "--seeds cannot be '0'."),
         ({"folds": 1}, "--folds cannot be '1'."),
+        ({"recipe": Recipe(seed=7)}, "--seed cannot be 7: repetitions are numbered from 0. Give --seeds"),
         ({"steps": -1}, "--steps cannot be '-1'."),
         ({"validation": -1}, "--validation cannot be '-1'."),
         ({"test_folds": 0}, "--test-folds cannot be '0'."),

@@ -124,6 +124,27 @@ def test_whatever_a_kill_left_behind_the_training_ends_the_same(
     assert (killed.results / "metrics.csv").read_bytes() == (plain.results / "metrics.csv").read_bytes()
 
 
+@pytest.mark.parametrize("how", ["damaged", "precision", "recipe"])
+def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(job: Job, tmp_path: Path, how: str) -> None:
+    """It is of a worker with another kind of processor, say: the training is done anew."""
+    other = Recipe(epochs=3, precision="float32") if how == "precision" else Recipe(epochs=3, learning_rate=0.02)
+    cancel = CancelToken()
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Progress) and event.stage == "train" and event.step == 4:
+            cancel.cancel()
+
+    with pytest.raises(Cancelled):
+        run(elsewhere(job, tmp_path / "out", recipe=other), on_event=stop, cancel=cancel)
+    stopped = elsewhere(job, tmp_path / "out", recipe=Recipe(epochs=3, precision="bfloat16"))
+    checkpoint = stopped.folder / "training" / CHECKPOINT
+    assert checkpoint.exists()
+    if how == "damaged":
+        checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    plain = run(elsewhere(stopped, tmp_path / "plain"))
+    assert run(stopped).curve == plain.curve
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [

@@ -47,12 +47,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Expected:
-    """What is expected with ``n`` training patients; where ``reason`` says why it cannot be told, the rest is None.
+    """What is expected with ``n`` training patients; where ``reason`` says why it cannot be told, numbers are None.
 
     Attributes
     ----------
     dice, low, high : mean Dice and its 95 % interval.
-    gain, gain_low, gain_high : the same for what it is more than with the largest number that was tried.
+    gain, gain_low, gain_high : the same for what it is more than with ``tried``.
+    tried : the largest number of training patients that was tried.
     """
 
     n: int
@@ -62,6 +63,7 @@ class Expected:
     gain: float | None = None
     gain_low: float | None = None
     gain_high: float | None = None
+    tried: int | None = None
     reason: str = ""
 
 
@@ -298,7 +300,10 @@ def _expected(scores: Sequence[Score], strategy: str, ahead: Iterable[int], seed
     found = []
     for n in ahead:
         doubt = growth.doubt(n)
-        found.append(Expected(n, reason=doubt.reason) if doubt else Expected(n, *growth.predict(n), *growth.gain(n)))
+        if doubt:
+            found.append(Expected(n, reason=doubt.reason))
+        else:
+            found.append(Expected(n, *growth.predict(n), *growth.gain(n), tried=growth.sizes[-1]))
     return tuple(found)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..case_files import CaseFiles
 from ..errors import InputError
@@ -96,10 +97,12 @@ def make_cells(root: Path, task: Task, design: Design, arrangements: Sequence[Ar
 
 
 def choose_setting(cell: Cell, outcomes: Mapping[str, Outcome]) -> tuple[Setting, tuple[float, ...]]:
-    """The setting with the best cross-validated score at its best epoch, and the score of each setting.
+    """The setting with the best cross-validated score, and the score of each setting.
 
-    A setting's curve is the mean over the parts, weighted by their cases. A setting that failed where another one did
-    not (its training diverged, say) is out; a part in which all failed does not count.
+    A setting's curve is the mean over the parts, weighted by their cases. Its score is that of the epoch that the final
+    training would take: the best one, or the last one where no validation patients choose. A setting that failed where
+    another one did not (its training diverged, say) is out. A part does not count in which all failed, or nothing
+    could be scored (the PR-AUC of patients without lesions).
 
     Parameters
     ----------
@@ -107,12 +110,20 @@ def choose_setting(cell: Cell, outcomes: Mapping[str, Outcome]) -> tuple[Setting
 
     Raises
     ------
-    InputError : all failed.
+    InputError : all failed, or nothing could be scored.
     """
     jobs = cell.choice_jobs()
     if not jobs:
         return cell.design.settings[0], ()
-    parts = sorted({part for name, (_, part, _) in jobs.items() if name in outcomes})
+    parts = sorted(
+        {part for name, (_, part, _) in jobs.items() if name in outcomes and np.isfinite(outcomes[name].curve).any()}
+    )
+    if outcomes.keys() & jobs.keys() and not parts:
+        raise InputError(
+            "No patient of the cross-validation has anything to find, so that no setting can be judged.",
+            "Use larger --sizes, fewer --folds, or one value for each setting.",
+        )
+    epoch = np.nanmax if cell.arrangement.validation else _last
     scores = []
     for number in range(len(cell.design.settings)):
         own = {part: (job, outcomes.get(name)) for name, (which, part, job) in jobs.items() if which == number}
@@ -122,7 +133,7 @@ def choose_setting(cell: Cell, outcomes: Mapping[str, Outcome]) -> tuple[Setting
             continue
         weights = [len(job.validation) for job, _ in found]
         curve = np.average(_aligned([outcome.curve for _, outcome in found]), axis=0, weights=weights)
-        scores.append(float(np.nanmax(curve)) if np.isfinite(curve).any() else -np.inf)
+        scores.append(float(epoch(curve)) if np.isfinite(curve).any() else -np.inf)
     if not np.isfinite(scores).any():
         raise InputError("No setting could be trained in the cross-validation.", "See what its trainings say.")
     return cell.design.settings[int(np.argmax(scores))], tuple(scores)
@@ -132,6 +143,10 @@ def _aligned(curves: Sequence[Sequence[float]]) -> list[list[float]]:
     """The curves with as many points each: with --steps a part with fewer cases has more, shorter epochs."""
     length = min(map(len, curves))
     return [[curve[round(at)] for at in np.linspace(0, len(curve) - 1, length)] for curve in curves]
+
+
+def _last(curve: NDArray[np.float64]) -> float:
+    return float(curve[-1])
 
 
 def _number(value: object) -> bool:

@@ -33,7 +33,7 @@ def comparing_design(
 
     Raises
     ------
-    InputError : there are too few patients.
+    InputError : there are too few patients, or a value makes no sense.
     """
     patients = len({case.patient for case in cases})
     if patients < FEWEST_PATIENTS:
@@ -41,6 +41,8 @@ def comparing_design(
             f"{patients} annotated patients are too few to compare strategies.",
             f"Annotate {FEWEST_PATIENTS} or more; until then use the strategy all.",
         )
+    if folds < 2:
+        raise InputError(f"--folds cannot be {folds}.", "Give 2 or more.")
     folds = min(folds, patients)
     most = patients - -(-patients // folds)  # what the largest fold leaves
     chosen = tuple(sizes) or tuple(sorted({max(1, round(most * share / 3)) for share in (1, 2, 3)}))

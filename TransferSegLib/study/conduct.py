@@ -17,6 +17,7 @@ from ..evaluation import read_metrics
 from ..events import CancelToken, Clock, Event, Failure, OnEvent, Progress, Warning, ignore
 from ..files import atomic_path
 from ..labels import LabelScheme
+from ..lock import LOCK, hold
 from ..model import Model, load_model, save_model
 from ..plan import Plan, make_plan
 from ..preparation import Preparation
@@ -24,7 +25,7 @@ from ..workforce import Workers, Workforce, gather_workers
 from .arrangement import Arrangement, arrange
 from .cell import Cell, choose_setting, make_cells
 from .design import Design, Setting
-from .job import Job, Outcome, Task, finished_outcome, run_job
+from .job import Job, Outcome, Task, finished_outcome, forget_other_setting, run_job
 from .scores import Score
 
 _DESIGN, _SOURCE, _STOP = "study.json", "source", "stop"
@@ -184,12 +185,19 @@ def run_study(
 
     Raises
     ------
-    InputError : see :func:`plan_study`; or a case cannot be used.
+    InputError : see :func:`plan_study`; a case cannot be used, or another process is at work in ``out``.
     ResourceError : the scheduler is gone, or memory or disk ran out.
     Cancelled : what was trained until then is kept.
     """
     workers, cancel, on_event = workers or Workers(), cancel or CancelToken(), _warn_once(on_event)
     study = plan_study(dataset, out, source, design, on_event=on_event, **options)
+    with hold(study.out):
+        return _conduct(study, workers, threads, jobs, on_event, cancel)
+
+
+def _conduct(
+    study: PlannedStudy, workers: Workers, threads: int, jobs: int, on_event: OnEvent, cancel: CancelToken
+) -> Study:
     _begin(study)
     pipeline = study.plan.pipeline
     if pipeline.learns:  # each training set gives its own scale; the costly part is common
@@ -202,7 +210,7 @@ def run_study(
         workers.scheduler or None, workers.workers, threads, progress.heard, cancel, study.out / _STOP
     ) as force:
         trained, failed = _work(study, force, progress)
-    return Study(study.out, study.plan, study.task, design, study.arrangements, trained, failed)
+    return Study(study.out, study.plan, study.task, study.design, study.arrangements, trained, failed)
 
 
 def _check_folder(study: PlannedStudy) -> None:
@@ -214,7 +222,7 @@ def _check_folder(study: PlannedStudy) -> None:
     if not out.exists():
         return
     if not path.is_file():
-        if out.is_dir() and not any(out.iterdir()):
+        if out.is_dir() and not [item for item in out.iterdir() if item.name != LOCK]:
             return
         raise InputError(f"{out} is in use, and not by a study.", "Choose another --out.")
     try:
@@ -242,8 +250,6 @@ def _identity(study: PlannedStudy) -> dict[str, Any]:
         "statistics": study.task.statistics,
         "preparation": study.task.preparation.chosen(),
     }
-    if study.design.steps:  # then the course of the class weights hangs on it
-        identity["smallest size"] = study.design.sizes[0]
     plain: dict[str, Any] = json.loads(json.dumps(identity))
     return plain
 
@@ -348,6 +354,8 @@ def _work(study: PlannedStudy, force: Workforce, meter: _Meter) -> tuple[tuple[T
         job = cell.final_job(setting)
         meter.planned(cell.final_job(study.design.settings[0]).steps, job.steps)
         finals[job.name] = (cell, setting, choice, job)
+        if study.design.chooses:
+            forget_other_setting(job)
         submit(job, cell)
 
     for cell in study.cells:

@@ -69,6 +69,10 @@ class Design:
                 value = getattr(self, name.replace("-", "_"))
                 shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
                 raise InputError(f"--{name} cannot be '{shown}'.", _ABOUT[name])
+        if self.recipe.seed:
+            raise InputError(
+                f"--seed cannot be {self.recipe.seed}: repetitions are numbered from 0.", "Give --seeds to have more."
+            )
         if self.steps and "epochs" in self.varied:
             raise InputError("The epochs follow from --steps.", "Leave one of them out.")
         if self.chooses and self.sizes[0] < self.folds:
@@ -90,12 +94,17 @@ class Design:
         """Whether there are hyper-parameters to choose."""
         return len(self.settings) > 1
 
+    @property
+    def fixed_recipe(self) -> Recipe:
+        """What all trainings have in common; of a hyper-parameter that is chosen the first value."""
+        return replace(self.recipe, **{name: values[0] for name, values in self.varied.items()})
+
     def recipe_for(self, setting: Setting, cases: int, seed: int) -> Recipe:
         """The recipe of a training on so many ``cases``."""
         recipe = replace(self.recipe, **setting, seed=seed)
         if not self.steps:
             return recipe
-        return replace(recipe, epochs=max(1, math.ceil(self.steps / (cases * recipe.patches_per_case))))
+        return replace(recipe, epochs=max(1, math.ceil(self.steps / recipe.steps_per_epoch(cases))))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON data."""

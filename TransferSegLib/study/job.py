@@ -82,8 +82,8 @@ class Job:
 
     @property
     def steps(self) -> int:
-        """Training steps: what it costs."""
-        return self.recipe.epochs * len(self.training) * self.recipe.patches_per_case
+        """Training steps."""
+        return self.recipe.epochs * self.recipe.steps_per_epoch(len(self.training))
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -146,6 +146,20 @@ def finished_outcome(job: Job) -> Outcome | None:
     return outcome
 
 
+def forget_other_setting(job: Job) -> None:
+    """Delete what is there of ``job`` if it was done with another recipe: other hyper-parameters were chosen then.
+
+    They are chosen anew when a training of the cross-validation had failed and has now succeeded.
+    """
+    try:
+        found = json.loads((job.folder / _OUTCOME).read_text(encoding="utf-8"))["spec"]
+        other = [name for name, value in job.spec.items() if found[name] != value]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # for finished_outcome to tell
+    if other == ["recipe"]:
+        shutil.rmtree(job.folder)
+
+
 def run_job(job: Job, on_event: OnEvent, cancel: CancelToken) -> Outcome:
     """Train, go on with a training that was stopped, or take what was finished before.
 
@@ -163,7 +177,14 @@ def run_job(job: Job, on_event: OnEvent, cancel: CancelToken) -> Outcome:
     if not resume:  # what a kill may have left before the first checkpoint
         shutil.rmtree(out, ignore_errors=True)
     train = _train_here if job.task.processes == 1 else _train_by_torchrun
-    train(job, out, resume, on_event, cancel)
+    try:
+        train(job, out, resume, on_event, cancel)
+    except InputError:
+        if not resume:
+            raise
+        # The checkpoint is damaged, of another setting, or of a processor with another precision: all over again.
+        shutil.rmtree(out, ignore_errors=True)
+        train(job, out, False, on_event, cancel)
     history = _read_history(out / "history.csv")
     curve = tuple(score(row, job.task.labels) for row in history) if job.validation else ()
     parameters = load_model(out / "model").card.training.hyperparameters

@@ -36,19 +36,16 @@ def upright(case: Case, channel: str, labels: Mapping[str, NDArray[np.uint8]], c
     return Upright(image, turned, grid)
 
 
-def patient_row(study: Study, chosen: Chosen, size: int, scores: Iterable[Score]) -> PatientRow:
-    """A row of the figure of patients: the ``chosen`` one after trainings on ``size`` patients, with the first seed.
+def patient_row(study: Study, chosen: Chosen, size: int, seed: int, scores: Iterable[Score]) -> PatientRow:
+    """A row of the figure of patients: the ``chosen`` one after trainings on ``size`` patients with ``seed``.
 
     Raises
     ------
     InputError : a label map of the study cannot be read.
     """
     scheme, name = study.plan.scheme, chosen.case
-    runs = {
-        item.cell.strategy: item
-        for item in study.trained
-        if (item.cell.size, item.cell.arrangement.seed) == (size, 0) and name in {test.name for test in item.job.test}
-    }
+    here = [item for item in study.trained if (item.cell.size, item.cell.arrangement.seed) == (size, seed)]
+    runs = {item.cell.strategy: item for item in here if name in {test.name for test in item.job.test}}
     files = next(test for item in runs.values() for test in item.job.test if test.name == name)
     channel = _SHOWN if _SHOWN in study.plan.channels else study.plan.channels[0]
     truth = load_case(files, study.plan.channels, scheme)
@@ -60,7 +57,7 @@ def patient_row(study: Study, chosen: Chosen, size: int, scores: Iterable[Score]
     predicted = {strategy: shown.labels[strategy] for strategy in study.design.strategies if strategy in runs}
     dice: dict[str, dict[str, float]] = {}
     for score in scores:
-        if (score.case, score.n, score.seed) == (name, size, 0):
+        if (score.case, score.n, score.seed) == (name, size, seed):
             dice.setdefault(score.strategy, {})[score.region] = score.values["dice"]
     spacing = shown.grid.spacing
     return PatientRow(chosen.patient, chosen.group, shown.image, shown.labels[""], predicted, spacing, channel, dice)

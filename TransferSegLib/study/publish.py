@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..card import INTENDED_USE
-from ..errors import DependencyError
+from ..errors import DependencyError, InputError
 from ..events import OnEvent, Result, Warning, ignore
 from ..labels import LabelScheme
+from ..recipe import Recipe
 from ..record import libraries
 from ..tables import write_table
 from .advice import advise
@@ -76,6 +77,9 @@ _COMPARISON = (
 
 def _publish(study: Study, title: str, introduction: str, command: str, on_event: OnEvent) -> Published:
     out, scheme = study.folder, study.plan.scheme
+    if not study.trained:
+        first = study.failed[0]
+        raise InputError(f"No training has ended well. {first.case}: {first.cause}", first.remedy)
     # What the files say is what is told: the same whether or not the study was stopped in between.
     every = read_scores(write_scores(study.scores, out / "scores.csv"))
     # The scheme's regions are what is asked about: p-values are corrected for these and no others.
@@ -128,8 +132,10 @@ def _draw(study: Study, scores: Sequence[Score], summaries: Sequence[Summary]) -
             scores, summaries, regions_of(scores), out / "dice_by_size.png", paper
         )
     }
-    size = study.design.sizes[0]
-    rows = [patient_row(study, chosen, size, scores) for chosen in choose_patients(scores, size, _PATIENTS)]
+    # The first that were tested: of others all trainings may have failed.
+    size, seed = min((score.n, score.seed) for score in scores)
+    shown = [score for score in scores if score.seed == seed]
+    rows = [patient_row(study, chosen, size, seed, scores) for chosen in choose_patients(shown, size, _PATIENTS)]
     if rows:
         caption = f"Patients that were not trained on, as seen after training on {size} patients"
         figures[caption] = draw_patients(rows, scheme, out / "patients.png")
@@ -170,16 +176,25 @@ def _validation(study: Study) -> str:
 def _settings(study: Study) -> dict[str, str]:
     design, plan, task = study.design, study.plan, study.task
     source = "none" if plan.parent is None else f"{plan.parent.name} ({plan.parent.sha256[:12]})"
-    budget = f"{design.steps} steps" if design.steps else f"{design.recipe.epochs} epochs"
-    tried = "; ".join(map(setting_name, design.settings)) if design.chooses else "nothing to choose"
+    recipe = design.fixed_recipe
+    budget = f"{design.steps} steps" if design.steps else f"{recipe.epochs} epochs"
+    if len(design.varied.get("epochs", ())) > 1:
+        budget = "see the settings below"
+    if design.chooses:
+        tried = f"one of {'; '.join(map(setting_name, design.settings))}, by {design.folds}-fold cross-validation"
+    else:
+        default = asdict(Recipe())
+        told = {"epochs", "augmentation"}
+        given = {name: value for name, value in asdict(recipe).items() if value != default[name] and name not in told}
+        tried = setting_name(given) or "the defaults"
     preparation = ", ".join(f"{name} {value}" for name, value in task.preparation.chosen().items()) or "the source's"
     return {
         "source": source,
         "channels": ", ".join(plan.channels),
         "preparation": preparation,
         "budget of a training": budget,
-        "hyper-parameters": f"{tried}" + (f", by {design.folds}-fold cross-validation" if design.chooses else ""),
-        "augmentation": ", ".join(design.recipe.augmentation) or "none",
+        "hyper-parameters": tried,
+        "augmentation": ", ".join(recipe.augmentation) or "none",
         "libraries": ", ".join(f"{name} {version}" for name, version in libraries().items()),
     }
 

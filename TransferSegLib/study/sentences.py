@@ -79,7 +79,8 @@ def _transfer(advice: Advice, baseline: str, fewest_patients: int) -> list[str]:
 def _expect(expected: Expected) -> str:
     if expected.dice is None or expected.gain is None or expected.gain_low is None or expected.gain_high is None:
         return f"What more annotated patients would bring: not enough cases to tell. {expected.reason}"
-    gain = f"{expected.gain:.2f} more than now (between {expected.gain_low:.2f} and {expected.gain_high:.2f})"
+    more = f"{expected.gain:.2f} more than with {expected.tried}"
+    gain = f"{more} (between {expected.gain_low:.2f} and {expected.gain_high:.2f})"
     return f"With {_patients(expected.n)} to train on, expect a mean Dice of about {expected.dice:.2f}: {gain}."
 
 
