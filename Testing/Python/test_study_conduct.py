@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from studies import DESIGN, conduct, trained, tumours
 
@@ -20,6 +21,7 @@ from TransferSegLib.study import conduct as conducting
 from TransferSegLib.study.conduct import Study
 from TransferSegLib.study.job import Job, Outcome, run_job
 from TransferSegLib.study.scores import write_scores
+from TransferSegLib.volume import read_volume, write_volume
 
 CELLS = [f"fold-0/seed-0/n-{n:03}/{strategy}" for n in (2, 4) for strategy in ("scratch", "all")]
 
@@ -164,6 +166,20 @@ def test_another_study_does_not_go_into_the_same_folder(
         f"{study.folder} holds a study with {told}. Repeat its command to go on with it (sizes, strategies and seeds "
         "may change), or choose another --out."
     )
+
+
+def test_a_label_map_that_was_corrected_is_not_mixed_with_old_results(place: Path, copy: Path, study: Study) -> None:
+    case = study.arrangements[0].test[0]
+    assert case.label is not None
+    whole = case.label.read_bytes()
+    try:
+        drawn = read_volume(case.label)
+        write_volume(replace(drawn, data=np.roll(drawn.data, 1, axis=0)), case.label)
+        told = refused(place, copy)
+    finally:
+        case.label.write_bytes(whole)
+    assert told.startswith(f"The images or labels of {case.name} have changed since {copy} was begun.")
+    assert conduct(place, copy).failed == ()
 
 
 def test_a_folder_in_use_is_refused(place: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..cache import default_cache, prepare_cases
+from ..cache import content_key, default_cache, prepare_cases
 from ..case_files import CaseFiles
 from ..datasets import Dataset
 from ..errors import Cancelled, InputError, TransferSegError
@@ -29,6 +29,9 @@ from .job import Job, Outcome, Task, finished_outcome, forget_other_setting, run
 from .scores import Score
 
 _DESIGN, _SOURCE, _STOP = "study.json", "source", "stop"
+
+# In the file of the design, by case: see :attr:`PlannedStudy.content`.
+_CONTENT = "content"
 
 # What of a design may change from one call to the next: it adds trainings and leaves the others as they are.
 _ADDS = ("sizes", "strategies", "seeds")
@@ -87,6 +90,11 @@ class PlannedStudy:
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         return tuple(make_cells(self.out, self.task, self.design, self.arrangements))
+
+    @cached_property
+    def content(self) -> Mapping[str, str]:
+        """By the name of a case what tells whether its files are still the same."""
+        return {case.name: content_key(case, self.plan.channels) for case in self.plan.roles.training}
 
     @property
     def every(self) -> list[CaseFiles]:
@@ -228,7 +236,8 @@ def _check_folder(study: PlannedStudy) -> None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         before = {name: value for name, value in found.items() if name not in _ADDS}
-    except (OSError, ValueError, AttributeError) as error:
+        content = dict(before.pop(_CONTENT, {}))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path} cannot be read: {error}.", "Choose another --out.") from error
     now = {name: value for name, value in _identity(study).items() if name not in _ADDS}
     other = [name for name in now if before.get(name) != now[name]]
@@ -236,6 +245,12 @@ def _check_folder(study: PlannedStudy) -> None:
         raise InputError(
             f"{out} holds a study with another {' and another '.join(other)}.",
             "Repeat its command to go on with it (sizes, strategies and seeds may change), or choose another --out.",
+        )
+    changed = [name for name, before in content.items() if study.content.get(name, before) != before]
+    if changed:
+        raise InputError(
+            f"The images or labels of {', '.join(changed)} have changed since {out} was begun.",
+            "Choose another --out: what is there was trained and tested on the old ones.",
         )
 
 
@@ -256,7 +271,7 @@ def _identity(study: PlannedStudy) -> dict[str, Any]:
 
 def _begin(study: PlannedStudy) -> None:
     with atomic_path(study.out / _DESIGN) as beside:
-        beside.write_text(json.dumps(_identity(study), indent=1), encoding="utf-8")
+        beside.write_text(json.dumps({**_identity(study), _CONTENT: study.content}, indent=1), encoding="utf-8")
     if study.plan.parent is not None and not (study.out / _SOURCE).exists():
         save_model(study.plan.parent, study.out / _SOURCE)
 
