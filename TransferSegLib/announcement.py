@@ -13,7 +13,7 @@ from .device import autocast, channels_last, choose_device, choose_precision, me
 from .errors import ResourceError
 from .events import Message, Planned
 from .losses import soft_dice_loss
-from .memory import BASE_BYTES, available_bytes, training_bytes
+from .memory import BASE_BYTES, available_bytes, inference_bytes, training_bytes
 from .network import UNet
 from .plan import Plan
 from .preprocess import Prepared
@@ -22,7 +22,11 @@ from .transfer import TensorOrigin, describe
 
 
 def announce(
-    plan: Plan, network: UNet, origins: Sequence[TensorOrigin], training: Sequence[Prepared]
+    plan: Plan,
+    network: UNet,
+    origins: Sequence[TensorOrigin],
+    training: Sequence[Prepared],
+    validating: Sequence[Prepared] = (),
 ) -> tuple[Message, Planned]:
     """What will happen, before it does, for people and in numbers: roles, layers, memory and time.
 
@@ -31,7 +35,7 @@ def announce(
     ResourceError : the memory will not do.
     """
     sides = largest_sides(plan.recipe.patch, network.multiple, training)
-    told = _estimate(plan, network, sides)
+    told = _estimate(plan, network, sides, validating)
     grid = "each image its own"
     if told.spacing_mm is not None:
         grid = " x ".join(f"{side:g}" for side in told.spacing_mm) + " mm"
@@ -54,20 +58,30 @@ def largest_sides(patch: int, multiple: int, training: Sequence[Prepared]) -> tu
     return tuple(-(-side // multiple) * multiple for side in shape)
 
 
-def _estimate(plan: Plan, network: UNet, sides: tuple[int, ...]) -> Planned:
+def _estimate(plan: Plan, network: UNet, sides: tuple[int, ...], validating: Sequence[Prepared]) -> Planned:
     recipe, roles = plan.recipe, plan.roles
     cases = {"training": len(roles.training), "validation": len(roles.validation), "held_out": len(roles.held_out)}
     device = choose_device(recipe.device)
     precision = choose_precision(recipe.precision, device)
     name = str(precision).removeprefix("torch.")
-    needed = training_bytes(int(np.prod(sides)), name, network.base_filters) + BASE_BYTES
+    # A validation sees whole images, whatever the patch.
+    voxels = [int(np.prod(largest_sides(0, network.multiple, [case]))) for case in validating]
+    needs = {
+        "Training": (training_bytes(int(np.prod(sides)), name, network.base_filters), OUT_OF_MEMORY),
+        "The validation": (
+            inference_bytes(max(voxels, default=0), network.base_filters, network.classes),
+            "Work on a coarser grid (--spacing 2), or do without validation cases (--validation 0).",
+        ),
+    }
+    what, (most, remedy) = max(needs.items(), key=lambda item: item[1][0])
+    needed = most + BASE_BYTES
     if device.type == "cpu" and needed > available_bytes():
         raise ResourceError(
-            f"Training needs about {needed / 2**30:.1f} GB of memory, {available_bytes() / 2**30:.1f} GB are free.",
-            OUT_OF_MEMORY,
+            f"{what} needs about {needed / 2**30:.1f} GB of memory, {available_bytes() / 2**30:.1f} GB are free.",
+            remedy,
         )
     step_s, forward_s = trial_step(network, sides, device, precision)
-    steps, passes = cases["training"] * recipe.patches_per_case, cases["validation"]
+    steps, passes = cases["training"] * recipe.patches_per_case, sum(voxels) / int(np.prod(sides))
     parameters = list(network.parameters())
     return Planned(
         plan.strategy.name,

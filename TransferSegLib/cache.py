@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from .errors import InputError
 from .events import CancelToken, OnEvent, ignore
 from .files import atomic_path, os_errors
 from .grid import Grid
+from .image_files import image_files
 from .labels import LabelScheme
 from .parallel import count_jobs, spread
 from .preprocess import Pipeline, Prepared
@@ -77,17 +78,25 @@ def prepare_cases(
         case.require(channels)
     make = partial(_entry_of, channels=tuple(channels), pipeline=pipeline, scheme=scheme, folder=folder)
     entries: dict[int, Path] = {}
-    for place, made in spread(make, cases, "prepare", count_jobs(len(cases), jobs), on_event, cancel or CancelToken()):
+    cancel = cancel or CancelToken()
+    for place, made in spread(make, cases, "prepare", count_jobs(len(cases), jobs), on_event, cancel):
         if isinstance(made, Exception):
             raise made
         entries[place] = made
-    prune(folder, LIMIT_BYTES, keep=len(cases))
-    return [_load(entries[place], case.name) for place, case in enumerate(cases)]
+    prune(folder, LIMIT_BYTES, keep=set(entries.values()))
+    prepared = []
+    for place, case in enumerate(cases):
+        try:
+            prepared.append(_load(entries[place], case.name))
+        except FileNotFoundError:  # another run has pruned it
+            prepared.append(_load(make(case, on_event, cancel), case.name))
+    return prepared
 
 
 def _entry_of(
     case: CaseFiles,
     on_event: OnEvent,
+    cancel: CancelToken,
     channels: Sequence[str],
     pipeline: Pipeline,
     scheme: LabelScheme,
@@ -95,15 +104,15 @@ def _entry_of(
 ) -> Path:
     """The entry of a case, which is made if it is not there."""
     entry = folder / cache_key(case, channels, pipeline, scheme)
-    if (entry / "entry.json").exists():
+    if _is_there(entry):
         return entry
     # What is learned on the training cases, and the way values are scaled, leave the costly part as it is.
     unscaled = folder / cache_key(case, channels, pipeline.without_intensity(), scheme)
-    if (unscaled / "entry.json").exists():
+    try:
         sampled = _load(unscaled, case.name)
-    else:
+    except FileNotFoundError:
         loaded = load_case(case, channels, scheme, on_event=on_event)
-        sampled = pipeline.sample(pipeline.place(loaded, on_event), channels)
+        sampled = pipeline.sample(pipeline.place(loaded, on_event, cancel), channels)
         del loaded
     _store(pipeline.scale(sampled, channels), entry)
     return entry
@@ -116,17 +125,28 @@ def cache_key(case: CaseFiles, channels: Sequence[str], pipeline: Pipeline, sche
     """
     settings = [_VERSION, list(channels), pipeline.to_card(), scheme.to_dict()["classes"]]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    _add_content(digest, case, channels)
+    return digest.hexdigest()[:32]
+
+
+def content_key(case: CaseFiles, channels: Sequence[str]) -> str:
+    """SHA-256 over the content of the case's files: the same wherever they lie and whatever they are called."""
+    digest = hashlib.sha256()
+    _add_content(digest, case, channels)
+    return digest.hexdigest()[:32]
+
+
+def _add_content(digest: Any, case: CaseFiles, channels: Sequence[str]) -> None:
     paths = {**case.channels, "label": case.label, "brain": case.brain}
     for name in (*channels, "label", "brain"):
         path = paths[name]
         digest.update(f"\n{name}\n".encode())
-        for file in _files_of(path) if path is not None else ():
+        for file in image_files(path) if path is not None else ():
             _update(digest, file)
-    return digest.hexdigest()[:32]
 
 
-def prune(folder: Path, limit_bytes: int, keep: int = 0) -> int:
-    """Remove the entries used longest ago until the rest is within the limit; never the ``keep`` newest.
+def prune(folder: Path, limit_bytes: int, keep: Collection[Path] = ()) -> int:
+    """Remove the entries used longest ago until the rest is within the limit; never those to ``keep``.
 
     Returns
     -------
@@ -140,23 +160,17 @@ def prune(folder: Path, limit_bytes: int, keep: int = 0) -> int:
                     shutil.rmtree(path, ignore_errors=True)
             elif (path / "entry.json").exists():
                 entries.append((path.stat().st_mtime, _size(path), path))
-    entries.sort(key=lambda entry: entry[0], reverse=True)
+    entries.sort(key=lambda entry: (entry[2] in keep, entry[0]), reverse=True)
     total, removed = 0, 0
-    for rank, (_, size, path) in enumerate(entries):
+    for _, size, path in entries:
         total += size
-        if total > limit_bytes and rank >= keep:
+        if total > limit_bytes and path not in keep:
             aside = path.with_name(f".{uuid.uuid4().hex[:8]}.old.{path.name}")
             with contextlib.suppress(OSError):  # another run was faster, or Windows has the files in use
                 os.rename(path, aside)
                 shutil.rmtree(aside, ignore_errors=True)
                 removed += 1
     return removed
-
-
-def _files_of(path: Path) -> list[Path]:
-    if not path.exists():
-        raise InputError(f"{path} does not exist.", "Check the path.")
-    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
 
 
 def _update(digest: Any, file: Path) -> None:
@@ -187,9 +201,24 @@ def _store(prepared: Prepared, entry: Path) -> None:
                 raise
 
 
+def _is_there(entry: Path) -> bool:
+    """Whether an entry is there; it counts as used now then, so that :func:`prune` in another run leaves it."""
+    try:
+        os.utime(entry)
+    except FileNotFoundError:
+        return False
+    except PermissionError:  # a cache of somebody else
+        pass
+    return (entry / "entry.json").exists()
+
+
 def _load(entry: Path, name: str) -> Prepared:
-    with contextlib.suppress(PermissionError):  # a cache of somebody else
-        os.utime(entry)  # "used now", for prune()
+    """Raises
+    ------
+    FileNotFoundError : there is no such entry, or another run prunes it now.
+    """
+    if not _is_there(entry):
+        raise FileNotFoundError(entry)
     affine = np.array(json.loads((entry / "entry.json").read_text())["affine"])
     image, brain, label = (np.load(entry / f"{array}.npy", mmap_mode="r") for array in ("image", "brain", "label"))
     return Prepared(name, image, brain, Grid(brain.shape, affine), label)

@@ -15,9 +15,9 @@ from typing import Any, Final, Literal
 from .card_parts import (
     PATTERNS_IN_WORDS,
     Cases,
+    Channels,
     Labels,
     Millimetres,
-    Names,
     Network,
     Part,
     Score,
@@ -74,7 +74,7 @@ class Card(Part):
     limitations: Text
     licence: Text
     citations: tuple[Text, ...]
-    channels: Names
+    channels: Channels
     labels: Labels
     network: Network
     preprocessing: tuple[Step, ...]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
+from .case_files import check_channels
 from .errors import InputError, needs
 from .labels import LabelScheme
 
@@ -26,9 +27,11 @@ def _check_step(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return value
 
 
-def _check_unique(value: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(value)) < len(value):
-        raise ValueError(f"{', '.join(value)} are not unique")
+def _check_channels(value: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        check_channels(value)
+    except InputError as error:
+        raise ValueError(error.cause.rstrip(".")) from error
     return value
 
 
@@ -46,7 +49,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=SHA256)]
 Date = Annotated[
     str, AfterValidator(_check_date), Field(description="ISO 8601, for instance 2025-11-23T14:05:00+01:00")
 ]
-Names = Annotated[tuple[Text, ...], Field(min_length=1), AfterValidator(_check_unique)]
+Channels = Annotated[tuple[Text, ...], Field(min_length=1), AfterValidator(_check_channels)]
 Count = Annotated[int, Field(ge=0)]
 Side = Annotated[int, Field(ge=1, le=4096)]
 Millimetres = Annotated[float, Field(gt=0, le=100)]

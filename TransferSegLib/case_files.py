@@ -13,6 +13,9 @@ from .errors import InputError
 # Canonical channel order. A model's own order stands on its card.
 CHANNELS = ("t1", "t1c", "t2", "flair")
 
+# What a name that becomes part of a file's name must not hold: with it the file would lie in another folder.
+_NO_FILE_NAME = re.compile(r"[/\\:\x00-\x1f\x7f]|\.\.")
+
 # The channel whose grid the result gets when the user does not say: where annotators usually draw.
 REFERENCE_ORDER = ("flair", "t1c", "t2", "t1")
 
@@ -61,6 +64,20 @@ class CaseFiles:
         """Whether ``path`` is a file of the case, which no result may replace."""
         own = [*self.channels.values(), *(file for file in (self.label, self.brain) if file is not None)]
         return path.exists() and any(file.exists() and path.samefile(file) for file in own)
+
+
+def check_channels(channels: Sequence[str]) -> None:
+    """Raises
+    ------
+    InputError : there is none, one is given twice, or one cannot be a part of a file's name.
+    """
+    if not channels:
+        raise InputError("There is no channel.", "Give at least one, for instance t1.")
+    for channel in channels:
+        if not channel or _NO_FILE_NAME.search(channel):
+            raise InputError(f"{channel!r} cannot be the name of a channel.", "Use letters, digits, '-' and '_'.")
+        if channels.count(channel) > 1:
+            raise InputError(f"The channel '{channel}' is given twice.", "Give each once.")
 
 
 def as_files(case: Any, name: str = "case") -> CaseFiles:

@@ -173,7 +173,7 @@ def segment(
         bool, typer.Option("--probabilities", help="Write the probability of each class.")
     ] = False,
     brats: Annotated[
-        bool, typer.Option("--brats", help="Write CASE.nii.gz with 1, 2, 4 for the BraTS portal.")
+        bool, typer.Option("--brats", help="Write CASE.nii.gz with 1, 2, 4 (or 3, as learned) for the BraTS portal.")
     ] = False,
     reference: Annotated[str, typer.Option(help="Channel whose grid the result gets. Default: flair.")] = "",
     also_on: Annotated[

@@ -167,12 +167,14 @@ def compare(
     """Which strategy to use: all of them and the baseline on your own cases, by cross-validation."""
     with session(reporting) as (on_event, cancel):
         from .datasets import find_cases
-        from .plan import annotated_cases
+        from .model import load_model
+        from .plan import annotated_cases, choose_channels
         from .study.compare import comparing_design
         from .study.conduct import plan_study, run_study
         from .study.publish import publish_comparison
 
-        found = find_cases(dataset)
+        parent = load_model(source) if source else None
+        found = find_cases(dataset, choose_channels(split_names(channels), parent))
         cases, _ = annotated_cases(found)
         design = comparing_design(
             cases, recipe(), numbers(sizes, int, "--sizes"), split_names(strategies), folds, seeds

@@ -20,7 +20,7 @@ from .errors import InputError
 from .files import atomic_path
 from .formats import ending, stem
 from .grid import Grid
-from .labels import GLIOMA, LabelScheme
+from .labels import GLIOMA, GLIOMA_SINCE_2023, LabelScheme
 from .naming import (
     as_channel,
     bids_channel,
@@ -200,9 +200,15 @@ def _read_folders(root: Path, channels: Sequence[str]) -> Dataset:
     cases = tuple(_case(folder.name, found, grades.get(folder.name, "")) for folder, found in folders)
     # Only data that is BraTS by name has its label values: "_seg" alone could as well be lesions of another disease.
     brats = all(case.name in grades or case.name.lower().startswith("brats") for case in cases)
-    # The pediatric and the radiotherapy challenge give the values another meaning.
-    other = any(re.match(r"(?i)brats-(ped|men-rt)", case.name) for case in cases)
-    return Dataset(root, "brats" if brats else "folders", cases, GLIOMA if brats and not other else None)
+    return Dataset(root, "brats" if brats else "folders", cases, _brats_scheme(cases) if brats else None)
+
+
+def _brats_scheme(cases: Sequence[CaseFiles]) -> LabelScheme | None:
+    """What the values mean; None when the pediatric or the radiotherapy challenge, or two years, give them others."""
+    since_2023 = {bool(re.match(r"(?i)brats-", case.name)) for case in cases}
+    if len(since_2023) > 1 or any(re.match(r"(?i)brats-(ped|men-rt)", case.name) for case in cases):
+        return None
+    return GLIOMA_SINCE_2023 if True in since_2023 else GLIOMA
 
 
 def _walk(folder: Path, channels: Sequence[str], depth: int) -> Iterator[tuple[Path, Found]]:

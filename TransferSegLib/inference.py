@@ -17,7 +17,7 @@ from .case_files import CaseFiles, as_files
 from .device import choose_device, choose_precision
 from .engines import Engine, make_engine, torch_engine
 from .errors import InputError
-from .events import OnEvent, Warning, ignore
+from .events import CancelToken, OnEvent, Warning, ignore
 from .formats import ending, stem
 from .labels import LabelScheme
 from .memory import BASE_BYTES, available_bytes, inference_bytes, slab_thickness
@@ -122,17 +122,28 @@ class Segmenter:
         self._engine = make_engine(self.model, self.options.engine, self.options.device, self.options.precision)
 
     def __call__(
-        self, case: CaseFiles | Mapping[str, str | Path], name: str = "case", on_event: OnEvent = ignore
+        self,
+        case: CaseFiles | Mapping[str, str | Path],
+        name: str = "case",
+        on_event: OnEvent = ignore,
+        cancel: CancelToken | None = None,
+        reference: str | None = None,
     ) -> Segmentation:
         """Segment one case.
+
+        Parameters
+        ----------
+        reference : channel that gives the grid of the result for this case; None: as the options say.
 
         Raises
         ------
         InputError : see :func:`case.load_case`.
         ResourceError : the memory is full.
+        Cancelled : on request, while an outside tool finds the brain.
         """
-        loaded = load_case(as_files(case, name), self.channels, reference=self.options.reference, on_event=on_event)
-        placed = self.pipeline.place(loaded, on_event)
+        reference = reference or self.options.reference
+        loaded = load_case(as_files(case, name), self.channels, reference=reference, on_event=on_event)
+        placed = self.pipeline.place(loaded, on_event, cancel)
         prepared = self.pipeline.scale(self.pipeline.sample(placed, self.channels), self.channels)
         probability = self.probability(prepared.image, prepared.brain, prepared.name, on_event)
         labels = labels_on(loaded.grid, probability, prepared.grid)

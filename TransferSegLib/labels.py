@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -115,7 +115,8 @@ class LabelScheme:
             expected = ", ".join(f"{'/'.join(map(str, item.codes))} = {item.name}" for item in self.classes)
             raise InputError(
                 f"{source} has the unknown label {_listed(unknown)}.",
-                f"Expected by the scheme '{self.name}': {expected}. Relabel the file or choose another --labels.",
+                f"Expected by the scheme '{self.name}': {expected}. Relabel the file or choose another --labels, for "
+                "instance a dataset.json that names every value.",
             )
         for item in self.classes:
             both = [code for code in item.codes if code in found]
@@ -225,6 +226,8 @@ PALETTE = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114
 
 _BACKGROUND = LabelClass("background", (0,), (0, 0, 0))
 
+_ENHANCING = LabelClass("enhancing", (4, 3), (246, 217, 38), ("108369006", "Neoplasm"))
+
 # Colours of the paper's Fig. 3. Enhancing tumour is 4 in BraTS 2012 to 2022 and 3 since BraTS 2023.
 GLIOMA = LabelScheme(
     "glioma",
@@ -232,10 +235,13 @@ GLIOMA = LabelScheme(
         _BACKGROUND,
         LabelClass("necrotic", (1,), (216, 60, 60), ("6574001", "Necrosis")),
         LabelClass("edema", (2,), (80, 174, 128), ("79654002", "Edema")),
-        LabelClass("enhancing", (4, 3), (246, 217, 38), ("108369006", "Neoplasm")),
+        _ENHANCING,
     ),
     {"whole": ("necrotic", "edema", "enhancing"), "core": ("necrotic", "enhancing"), "enhancing": ("enhancing",)},
 )
+
+# In treated patients 4 is the cavity of the resection since BraTS 2024: nothing that the scheme has a class for.
+GLIOMA_SINCE_2023 = replace(GLIOMA, classes=(*GLIOMA.classes[:3], replace(_ENHANCING, codes=(3,))))
 
 LESION = LabelScheme(
     "lesion",

@@ -11,12 +11,18 @@ from pathlib import Path, PureWindowsPath
 from .case_files import CHANNELS
 from .formats import stem
 
+# Words for a contrast agent after a T1. "post" may as well tell a visit.
+_AGENT = r"(ce|km|ks|gd|gad|gado|gadolinium|contrast|postcontrast|post(?!_(op|surg|rt|rad|treat)))_(?!none_)"
+# What stands between them says that there is none, or that the T1 was brought to another image.
+_NO_AGENT = r"(non?e?|without|wo|w_o|ohne|pre(?!_op)|precontrast|nativ|native|to|in|on|t[12][^_]*|flair)_"
+_NOT_BEFORE = "".join(f"(?<!_{word})" for word in ("no", "non", "without", "wo", "w_o", "ohne", "pre"))
+
 # How names tell the channel, in words joined by "_". The first place in the name wins ("flair_to_t1" is a FLAIR), at
 # the same place the first row. A FLAIR is a T2 ("t2_flair"); a contrast agent may come before the T1 (BIDS).
 _CHANNEL_NAMES = (
-    ("t1c", r"_t1w?_?(c|ce|km|ks|gd|gad|gado|gadolinium|contrast|postcontrast|post(?!_op))_"),
-    ("t1c", r"_(ce|gd|gad|gado|gadolinium)_(?!none_)(.*_)?t1[wn]?_"),
-    ("flair", r"_(t2w?_(.*_)?)?flair_|_t2w?f(lair)?_"),
+    ("t1c", rf"_t1w?_?(c_|{_AGENT})|_t1[wn]?_((?!{_NO_AGENT})[^_]+_)*{_AGENT}"),
+    ("t1c", rf"{_NOT_BEFORE}_((ce|gd|gad|gado|gadolinium)_(?!none_)(.*_)?|(post_?)?contrast_)t1[wn]?_"),
+    ("flair", r"_(t2w?_(.*_)?)?(flair|dark_?fluid)_|_t2w?f(lair)?_"),
     ("t1", r"_t1[wn]?_"),
     ("t2", r"_t2w?_"),
 )

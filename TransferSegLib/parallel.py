@@ -36,14 +36,14 @@ def count_jobs(items: int, jobs: int = 0) -> int:
 
 
 def spread(
-    work: Callable[[Any, OnEvent], T],
+    work: Callable[[Any, OnEvent, CancelToken], T],
     items: Sequence[Any],
     stage: str,
     jobs: int,
     on_event: OnEvent,
     cancel: CancelToken,
 ) -> Iterator[tuple[int, T | Exception]]:
-    """Do ``work(item, on_event)`` for each item; yields the place of each item and its result, as they are finished.
+    """Do ``work(item, on_event, cancel)`` for each item; yields the place of each and its result, as they are finished.
 
     Parameters
     ----------
@@ -69,18 +69,26 @@ def spread(
 
 
 def _here(
-    work: Callable[[Any, OnEvent], T], items: Sequence[Any], jobs: int, on_event: OnEvent, cancel: CancelToken
+    work: Callable[[Any, OnEvent, CancelToken], T],
+    items: Sequence[Any],
+    jobs: int,
+    on_event: OnEvent,
+    cancel: CancelToken,
 ) -> Iterator[tuple[int, T | Exception]]:
     for place, item in enumerate(items):
         cancel.raise_if_cancelled()
         try:
-            yield place, work(item, on_event)
+            yield place, work(item, on_event, cancel)
         except Exception as error:
             yield place, error
 
 
 def _in_processes(
-    work: Callable[[Any, OnEvent], T], items: Sequence[Any], jobs: int, on_event: OnEvent, cancel: CancelToken
+    work: Callable[[Any, OnEvent, CancelToken], T],
+    items: Sequence[Any],
+    jobs: int,
+    on_event: OnEvent,
+    cancel: CancelToken,
 ) -> Iterator[tuple[int, T | Exception]]:
     others = set(multiprocessing.active_children())
     # "spawn": a copy of this process ("fork") would share locks of libraries that have threads.
@@ -128,10 +136,10 @@ def _leave(*_: object) -> None:
     raise SystemExit(1)
 
 
-def _work(work: Callable[[Any, OnEvent], T], item: Any) -> tuple[T | Exception, list[Event]]:
+def _work(work: Callable[[Any, OnEvent, CancelToken], T], item: Any) -> tuple[T | Exception, list[Event]]:
     events: list[Event] = []
     try:
-        return work(item, events.append), events
+        return work(item, events.append, CancelToken()), events  # the first process ends this one to stop it
     except Exception as error:
         return error, events
     except SystemExit:  # what the work has started was stopped on the way here; the pool would go on with the next item

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .case_files import CHANNELS, CaseFiles
+from .case_files import CHANNELS, CaseFiles, check_channels
 from .datasets import Dataset, find_cases
 from .errors import InputError
 from .events import OnEvent, Warning, ignore
@@ -94,8 +94,8 @@ def make_plan(
     chosen = find_strategy(strategy)
     if parent is None and chosen.name != "scratch":
         raise InputError(f"The strategy '{chosen.name}' needs a source model.", "Give one with --source.")
-    cases, known = annotated_cases(dataset, on_event)
-    wanted = tuple(channels or (parent.card.channels if parent else CHANNELS))
+    wanted = choose_channels(channels, parent)
+    cases, known = annotated_cases(dataset, on_event, wanted)
     for case in cases:
         case.require(wanted)
     plan = Plan(
@@ -112,12 +112,31 @@ def make_plan(
     return plan
 
 
+def choose_channels(channels: Sequence[str] | None, parent: Model | None) -> tuple[str, ...]:
+    """What was chosen, or else the source's channels, or else ``CHANNELS``.
+
+    Raises
+    ------
+    InputError : see :func:`case_files.check_channels`.
+    """
+    wanted = tuple(channels or (parent.card.channels if parent else CHANNELS))
+    check_channels(wanted)
+    return wanted
+
+
 def annotated_cases(
-    dataset: str | Path | Dataset | Sequence[CaseFiles], on_event: OnEvent = ignore
+    dataset: str | Path | Dataset | Sequence[CaseFiles],
+    on_event: OnEvent = ignore,
+    channels: Sequence[str] = CHANNELS,
 ) -> tuple[list[CaseFiles], LabelScheme | None]:
-    """The cases with label maps, and what the layout says the labels mean."""
+    """The cases with label maps, and what the layout says the labels mean.
+
+    Parameters
+    ----------
+    channels : the ones to look for in a folder, see :func:`datasets.find_cases`.
+    """
     if isinstance(dataset, str | Path):
-        dataset = find_cases(dataset)
+        dataset = find_cases(dataset, channels)
     every = list(dataset.cases if isinstance(dataset, Dataset) else dataset)
     cases = [case for case in every if case.label is not None]
     if not cases:

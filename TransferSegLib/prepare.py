@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .case import load_case
-from .case_files import CHANNELS, CaseFiles
+from .case_files import CaseFiles
 from .errors import Cancelled, InputError, TransferSegError
 from .events import CancelToken, Event, Failure, OnEvent, Result, Warning, ignore
 from .figures import new_figure
 from .model import load_model
 from .parallel import count_jobs, spread
-from .plan import make_pipeline
+from .plan import choose_channels, make_pipeline
 from .preparation import Preparation
 from .preprocess import Pipeline, Prepared
 from .quality import View, draw, view, write_index
@@ -67,14 +67,14 @@ def prepare_images(
 
     Raises
     ------
-    InputError : two cases share a name, or an option makes no sense.
+    InputError : two cases share a name, a result would replace an image of its case, or an option makes no sense.
     DependencyError : matplotlib is missing for the report.
     Cancelled : stopped on request.
     """
     if report:
         new_figure(1, 1)  # that it cannot be drawn is told now
     parent = load_model(model) if model is not None else None
-    wanted = tuple(channels or (parent.card.channels if parent else CHANNELS))
+    wanted = choose_channels(channels, parent)
     pipeline = make_pipeline(parent, preparation or Preparation(**prepare), on_event)
     cases = find(wanted)
     names = [case.name.casefold() for case in cases]  # Windows and macOS do not tell upper from lower case
@@ -84,8 +84,14 @@ def prepare_images(
     out, cancel, count = Path(out), cancel or CancelToken(), count_jobs(len(cases), jobs)
     failed: dict[str, TransferSegError] = {}
     job = _Job(wanted, pipeline, out, report)
+    for case in cases:
+        for path in job.files(case.name):
+            if case.owns(path):
+                raise InputError(f"{path} is an image of the case itself.", "Choose another output folder.")
 
-    def finished(work: Callable[[Any, OnEvent], T], items: Sequence[CaseFiles], stage: str) -> dict[str, T]:
+    def finished(
+        work: Callable[[Any, OnEvent, CancelToken], T], items: Sequence[CaseFiles], stage: str
+    ) -> dict[str, T]:
         """The results of the cases that did not fail."""
         done = {}
         for place, result in spread(work, items, stage, count, on_event, cancel):
@@ -124,10 +130,14 @@ class _Job:
     out: Path
     report: bool
 
-    def run(self, case: CaseFiles, on_event: OnEvent) -> Page | None:
-        return self.finish(self.draft(case, on_event))
+    def files(self, name: str) -> list[Path]:
+        """Where the channels and the brain of the case of this name are written."""
+        return [self.out / name / f"{part}.nii.gz" for part in (*self.channels, "brain")]
 
-    def draft(self, case: CaseFiles, on_event: OnEvent) -> _Draft:
+    def run(self, case: CaseFiles, on_event: OnEvent, cancel: CancelToken) -> Page | None:
+        return self.finish(self.draft(case, on_event, cancel))
+
+    def draft(self, case: CaseFiles, on_event: OnEvent, cancel: CancelToken) -> _Draft:
         warnings: list[str] = []
 
         def listen(event: Event) -> None:
@@ -135,27 +145,28 @@ class _Job:
                 warnings.append(event.text)
             on_event(event)
 
-        placed = self.pipeline.place(load_case(case, self.channels, on_event=listen), listen)
+        placed = self.pipeline.place(load_case(case, self.channels, on_event=listen), listen, cancel)
         shown = view(placed, self.channels) if self.report else None
         return _Draft(self.pipeline.sample(placed, self.channels), shown, tuple(warnings))
 
     def finish(self, draft: _Draft) -> Page | None:
         prepared = self.pipeline.scale(draft.sampled, self.channels)
-        folder = self.out / prepared.name
-        for channel, image in zip(self.channels, prepared.image, strict=True):
-            write_volume(Volume(image, prepared.grid), folder / f"{channel}.nii.gz")
-        write_volume(Volume(prepared.brain.astype(np.uint8), prepared.grid), folder / "brain.nii.gz")
+        images = [*prepared.image, prepared.brain.astype(np.uint8)]
+        for path, image in zip(self.files(prepared.name), images, strict=True):
+            write_volume(Volume(image, prepared.grid), path)
         if draft.view is None:
             return None
         draw(draft.view, prepared, self.channels, self.out / "report" / f"{prepared.name}.png")
         return draft.view, draft.warnings
 
-    def keep(self, case: CaseFiles, on_event: OnEvent, folder: Path) -> Path:
+    def keep(self, case: CaseFiles, on_event: OnEvent, cancel: CancelToken, folder: Path) -> Path:
         path = folder / f"{case.name}.draft"
-        path.write_bytes(pickle.dumps(self.draft(case, on_event)))
+        path.write_bytes(pickle.dumps(self.draft(case, on_event, cancel)))
         return path
 
-    def finish_kept(self, case: CaseFiles, on_event: OnEvent, kept: Mapping[str, Path]) -> Page | None:
+    def finish_kept(
+        self, case: CaseFiles, on_event: OnEvent, cancel: CancelToken, kept: Mapping[str, Path]
+    ) -> Page | None:
         return self.finish(_load(kept[case.name]))
 
 

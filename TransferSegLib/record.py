@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .card import INTENDED_USE, LIMITATIONS, Card, hashed_cases
+from .errors import InputError, ModelError
 from .evaluation import Evaluation
 from .files import atomic_path
 from .model import Model, new_model
@@ -122,6 +123,20 @@ class RunRecord:
         if "pr_auc" in row:
             scores.append(_score(data, count, next(iter(self.plan.scheme.regions)), "pr_auc", float(row["pr_auc"])))
         return scores
+
+
+def check_card(plan: Plan, name: str, licence: str, citations: tuple[str, ...]) -> None:
+    """That the card of a run can be written, told before the run and not after it.
+
+    Raises
+    ------
+    InputError : something that the user chose cannot stand on a card.
+    """
+    record = RunRecord(plan, Training({}, 1, (), cancelled=False), name, licence, citations, ("unknown", "unknown"))
+    try:
+        Card.from_dict({**record._card(), "metrics": [], "weights_sha256": "0" * 64})
+    except ModelError as error:
+        raise InputError(error.cause, error.remedy) from error
 
 
 def card_scores(evaluation: Evaluation, data: str) -> list[dict[str, Any]]:

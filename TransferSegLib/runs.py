@@ -32,7 +32,7 @@ from .preparation import Preparation
 from .preprocess import Pipeline, Prepared
 from .preview import make_preview
 from .recipe import Recipe
-from .record import RunRecord, write_history
+from .record import RunRecord, check_card, write_history
 from .training import train
 from .transfer import TensorOrigin, freeze, tensor_hash, transfer_weights
 
@@ -136,13 +136,15 @@ def fine_tune(
             held_out,
             on_event,
         )
+        named = name or out.resolve().name, licence, tuple(citations)
+        check_card(plan, *named)
         live = make_preview(preview, plan, on_event)
         plan, training, validating = _prepare(
             plan, Path(cache or default_cache() / "cases"), world, jobs, on_event, cancel
         )
         network, origins, frozen = _start_network(plan)
         before = tensor_hash(network, frozen)
-        for event in announce(plan, network, origins, training):
+        for event in announce(plan, network, origins, training, validating):
             on_event(event)
         result = train(
             network,
@@ -165,7 +167,7 @@ def fine_tune(
         world.wait()
     finally:
         world.close()
-    record = RunRecord(plan, result, name or out.resolve().name, licence, tuple(citations), (before, after))
+    record = RunRecord(plan, result, *named, (before, after))
     model = record.model()
     if not world.leads:
         return Run(out, model, result.history, None, result.cancelled)
@@ -201,14 +203,15 @@ def score_cases(
     # Not by OpenVINO: the numbers shall not hang on what is installed, and preparing it takes longer than a few cases.
     options = options or InferenceOptions(engine="torch")
     segmenter = Segmenter(model, replace(options, probabilities=model.scheme.binary))
-    rows = []
-    for case in track(cases, "test", len(cases), on_event, cancel or CancelToken()):
-        result = segmenter(case, on_event=on_event)
-        replace(result, probabilities={}).save(out / f"{case.name}.nii.gz")
-        truth = load_case(case, segmenter.channels, segmenter.scheme)
+    rows, cancel = [], cancel or CancelToken()
+    for case in track(cases, "test", len(cases), on_event, cancel):
+        # Not every label map was drawn on the channel that gives the grid when there is none.
+        truth = load_case(case, segmenter.channels, segmenter.scheme, options.reference)
         assert truth.label is not None
+        result = segmenter(case, on_event=on_event, cancel=cancel, reference=truth.reference_channel)
+        replace(result, probabilities={}).save(out / f"{case.name}.nii.gz")
         scores = score_case(
-            result.labels.data, truth.label, segmenter.scheme, truth.grid.spacing, lesions=segmenter.scheme.binary
+            result.labels.data, truth.label, segmenter.scheme, truth.grid.spacing, voxel_ml=truth.grid.voxel_ml
         )
         for region, volume in result.probabilities.items():
             scores[region]["pr_auc"] = pr_auc(volume.data, truth.label == 1)

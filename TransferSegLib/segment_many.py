@@ -46,7 +46,8 @@ def segment_dataset(
 
     Parameters
     ----------
-    brats : write ``CASE.nii.gz`` with the labels 1, 2, 4, as the BraTS portal takes it.
+    brats : write ``CASE.nii.gz`` with the labels 1, 2, 4, as the BraTS portal takes it; 3 in place of 4 when the model
+        learned from BraTS 2023 or later.
     workers, scheduler, threads : who works on the cases, each on one at a time; see :func:`workforce.gather_workers`.
 
     Returns
@@ -137,7 +138,7 @@ def _segment_case(
     on_event: OnEvent,
     cancel: CancelToken,
 ) -> _Done:
-    result = _segmenter(source, options)(case, on_event=on_event)
+    result = _segmenter(source, options)(case, on_event=on_event, cancel=cancel)
     path = out / f"{case.name}{_ending_for(result.labels, brats)}"
     _spare_input(case, path)
     if brats and result.labels.grid.shape != (240, 240, 155):

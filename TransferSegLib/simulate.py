@@ -196,6 +196,7 @@ def _claim(out: Path, settings: Mapping[str, Any]) -> None:
 def _write(
     number: int,
     on_event: OnEvent,
+    cancel: CancelToken,
     disease: str,
     out: Path,
     seed: int,

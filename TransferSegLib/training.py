@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -152,8 +153,7 @@ class _Trainer:
         )
         self.regions = [scheme.region_labels(region) for region in scheme.regions]
         self.class_weights = _class_weights(training, scheme)
-        self.samples = len(training) * recipe.patches_per_case
-        self.steps = math.ceil(self.samples / recipe.batch_size)
+        self.steps = recipe.steps_per_epoch(len(training))
         self.settle_epoch = round(recipe.settle * recipe.epochs)
         self.state = _State()
 
@@ -239,8 +239,9 @@ class _Trainer:
         return float(total)
 
     def _share_step(self, norms: Sequence[FixableBatchNorm3d], extra: Sequence[Tensor]) -> None:
-        """Sum gradients over the processes, average running statistics; all stop if one was asked to."""
-        statistics = [t for norm in norms for t in (norm.running_mean, norm.running_var) if t is not None]
+        """Sum gradients over the processes, average the statistics that move; all stop if one was asked to."""
+        moving = [norm for norm in norms if norm.training and norm.statistics == "running"]
+        statistics = [t for norm in moving for t in (norm.running_mean, norm.running_var) if t is not None]
         if self.world.size > 1:
             for tensor in statistics:
                 tensor.div_(self.world.size)
@@ -260,8 +261,8 @@ class _Trainer:
     def _batches(self, epoch: int) -> Iterator[list[Future[Sample]]]:
         """This process's samples of each step; the next ones are made in another thread meanwhile."""
         order = epoch_order(len(self.training), self.recipe.patches_per_case, self.recipe.seed, epoch)
-        # The last batch is filled up from the front, so that every step has as many samples.
-        order += order[: self.steps * self.recipe.batch_size - len(order)]
+        # The last batch is filled up from the front, again and again, so that every step has as many samples.
+        order = list(islice(cycle(order), self.steps * self.recipe.batch_size))
         batches = [
             self.world.share(range(first, first + self.recipe.batch_size))
             for first in range(0, len(order), self.recipe.batch_size)

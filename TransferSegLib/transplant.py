@@ -227,8 +227,10 @@ def _dataset(given: str | Path | Dataset, channels: Sequence[str]) -> Dataset:
 _PIPELINE = Pipeline(template=ToTemplate())
 
 
-def _to_template(case: CaseFiles, on_event: OnEvent, channels: Sequence[str], scheme: LabelScheme) -> Matrix:
-    placed = _PIPELINE.place(load_case(case, channels, scheme, on_event=on_event), on_event)
+def _to_template(
+    case: CaseFiles, on_event: OnEvent, cancel: CancelToken, channels: Sequence[str], scheme: LabelScheme
+) -> Matrix:
+    placed = _PIPELINE.place(load_case(case, channels, scheme, on_event=on_event), on_event, cancel)
     assert placed.to_image is not None
     return placed.to_image
 
@@ -236,13 +238,14 @@ def _to_template(case: CaseFiles, on_event: OnEvent, channels: Sequence[str], sc
 def _write(
     item: tuple[Graft, Matrix, Matrix],
     on_event: OnEvent,
+    cancel: CancelToken,
     out: Path,
     channels: Sequence[str],
     scheme: LabelScheme,
 ) -> None:
     graft, *matrices = item
     donor, host = (
-        replace(Pipeline().place(load_case(case, channels, scheme), ignore), to_image=matrix)
+        replace(Pipeline().place(load_case(case, channels, scheme), ignore, cancel), to_image=matrix)
         for case, matrix in zip((graft.donor, graft.host), matrices, strict=True)
     )
     images, labels = transplant(donor, host, graft.seed, channels)

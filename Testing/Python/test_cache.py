@@ -339,11 +339,11 @@ def test_the_entries_used_longest_ago_go_first(tmp_path: Path) -> None:
     assert [path.exists() for path in (oldest, older, newer, newest)] == [False, False, True, True]
 
 
-def test_the_newest_are_kept_whatever_the_limit(tmp_path: Path) -> None:
+def test_what_is_to_be_kept_is_kept_whatever_its_age_and_the_limit(tmp_path: Path) -> None:
     every = fill(tmp_path, "d", "a", "c", "b")
-    assert prune(tmp_path, 0, keep=3) == 1
-    assert [path.exists() for path in every] == [False, True, True, True]
-    assert prune(tmp_path, 0) == 3
+    assert prune(tmp_path, 0, keep={every[0], every[2]}) == 2
+    assert [path.exists() for path in every] == [True, False, True, False]
+    assert prune(tmp_path, 0) == 2
     assert list(tmp_path.iterdir()) == []
 
 
@@ -353,19 +353,69 @@ def test_an_entry_that_is_used_becomes_the_newest(case: CaseFiles, tmp_path: Pat
     os.utime(mine, (0, 0))
     fill(tmp_path / "cache", "a", "b")
     prepare(case, tmp_path / "cache")
-    prune(tmp_path / "cache", 0, keep=1)
+    prune(tmp_path / "cache", cache._size(mine))
     assert entries(tmp_path / "cache") == [mine]
 
 
-def test_a_run_never_prunes_its_own_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_never_prunes_its_own_cases_be_they_made_or_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: list[str]
+) -> None:
     for seed in range(3):
         write_case(tmp_path / "data" / f"Brats18_{seed}_1", seed)
-    (old,) = fill(tmp_path / "cache", "old")
-    os.utime(old, (0, 0))
+    every = find_cases(tmp_path / "data").cases
     monkeypatch.setattr(cache, "LIMIT_BYTES", 0)
-    found = prepare_cases(find_cases(tmp_path / "data"), CHANNELS, pipeline(), GLIOMA, tmp_path / "cache")
-    assert len(entries(tmp_path / "cache")) == len(found) == 3
+    prepare(every[0], tmp_path / "cache")
+    for path in entries(tmp_path / "cache"):
+        os.utime(path, (0, 0))
+    old, new = fill(tmp_path / "cache", "old", "new")
+    os.utime(old, (0, 0))
+    os.utime(new, (time.time() + 60,) * 2)
+    found = prepare_cases(every, CHANNELS, pipeline(), GLIOMA, tmp_path / "cache")
+    assert len(entries(tmp_path / "cache")) == len(found) == len(made) == 3
     assert not old.exists()
+    assert not new.exists()
+
+
+def test_an_entry_counts_as_used_as_soon_as_it_is_found_so_that_another_run_leaves_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: list[str]
+) -> None:
+    for seed in range(2):
+        write_case(tmp_path / "data" / f"Brats18_{seed}_1", seed)
+    every = find_cases(tmp_path / "data").cases
+    prepare(every[0], tmp_path / "cache")
+    (mine,) = entries(tmp_path / "cache")
+    os.utime(mine, (0, 0))
+    place = Pipeline.place
+
+    def meanwhile(self: Pipeline, *args: object) -> Placed:
+        (theirs,) = fill(tmp_path / "cache", "theirs")
+        os.utime(theirs, (time.time() - 60,) * 2)
+        assert prune(tmp_path / "cache", cache._size(mine)) == 1
+        return place(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Pipeline, "place", meanwhile)
+    prepare_cases(every, CHANNELS, pipeline(), GLIOMA, tmp_path / "cache")
+    assert len(made) == 2
+
+
+def test_what_another_run_has_pruned_meanwhile_is_prepared_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: list[str]
+) -> None:
+    for seed in range(2):
+        write_case(tmp_path / "data" / f"Brats18_{seed}_1", seed)
+    every = find_cases(tmp_path / "data").cases
+    first = prepare(every[0], tmp_path / "cache")
+    place = Pipeline.place
+
+    def meanwhile(self: Pipeline, *args: object) -> Placed:
+        monkeypatch.setattr(Pipeline, "place", place)
+        assert prune(tmp_path / "cache", 0) == 1
+        return place(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Pipeline, "place", meanwhile)
+    found = prepare_cases(every, CHANNELS, pipeline(), GLIOMA, tmp_path / "cache")
+    assert made == [every[0].name, every[1].name, every[0].name]
+    np.testing.assert_array_equal(found[0].image, first.image)
 
 
 def test_what_a_killed_run_left_is_removed_after_a_day_and_what_is_not_ours_never(tmp_path: Path) -> None:

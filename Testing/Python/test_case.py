@@ -166,7 +166,7 @@ class TestLabel:
         files = visit(label=self.grid, values=ball(self.grid) * np.uint8(7), flair=self.grid)
         assert says(load_case, files, ("flair",), LESION) == (
             f"{files.label} has the unknown label 7. Expected by the scheme 'lesion': 0 = background, 1 = lesion."
-            " Relabel the file or choose another --labels."
+            " Relabel the file or choose another --labels, for instance a dataset.json that names every value."
         )
 
     def test_with_both_3_and_4_is_refused(self, visit):

@@ -123,7 +123,7 @@ class TestBadData:
         assert cause == f"Error: {path} has the unknown label 7."
         assert remedy == (
             "       Expected by the scheme 'glioma': 0 = background, 1 = necrotic, 2 = edema, 4/3 = enhancing. "
-            "Relabel the file or choose another --labels."
+            "Relabel the file or choose another --labels, for instance a dataset.json that names every value."
         )
 
     def test_a_voxel_that_is_no_number(self, data: Path) -> None:
@@ -219,6 +219,12 @@ class TestBadUsage:
                 "There is no label scheme 'tumour'.",
                 "Use glioma, lesion, or the path of a JSON file.",
             ),
+            (
+                ("--licence", "", "--strategy", "scratch", "--epochs", "1", "--spacing", "4"),
+                "The model card's 'licence' is wrong: string should have at least 1 character.",
+                "Correct the value.",
+            ),
+            (("--channels", "t1,t1", "--strategy", "scratch"), "The channel 't1' is given twice.", "Give each once."),
             (("--threads", "-2"), "--threads cannot be -2.", "Give 1 or more, or 0 for all."),
             (
                 ("--device", "abacus", "--strategy", "scratch"),

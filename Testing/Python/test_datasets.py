@@ -14,7 +14,7 @@ from TransferSegLib.case import load_case
 from TransferSegLib.case_files import CaseFiles
 from TransferSegLib.datasets import Dataset, find_cases, parse_case, write_manifest
 from TransferSegLib.errors import InputError
-from TransferSegLib.labels import GLIOMA, LESION
+from TransferSegLib.labels import GLIOMA, GLIOMA_SINCE_2023, LESION
 
 MODALITIES = ("t1", "t1c", "t2", "flair")
 BRATS_OLD = ("t1", "t1ce", "t2", "flair", "seg")
@@ -93,7 +93,7 @@ def test_brats_2023_visits_belong_to_one_patient(tmp_path: Path) -> None:
     make_brats(tmp_path / "BraTS-GLI-00002-000", BRATS_NEW, "-")
     make_brats(tmp_path / "BraTS-GLI-00002-001", BRATS_NEW[:4], "-")
     dataset = find_cases(tmp_path)
-    assert (dataset.layout, dataset.scheme) == ("brats", GLIOMA)
+    assert (dataset.layout, dataset.scheme) == ("brats", GLIOMA_SINCE_2023)
     assert [case.name for case in dataset.cases] == ["BraTS-GLI-00002-000", "BraTS-GLI-00002-001"]
     assert {case.patient for case in dataset.cases} == {"BraTS-GLI-00002"}
     assert [set(case.channels) for case in dataset.cases] == [set(MODALITIES)] * 2
@@ -115,6 +115,24 @@ def test_one_brats_case_folder_is_a_dataset_of_one(tmp_path: Path) -> None:
 def test_label_values_are_not_taken_for_glioma_without_the_name_of_brats(tmp_path: Path) -> None:
     make_brats(tmp_path / "ms_01")
     assert (find_cases(tmp_path).layout, find_cases(tmp_path).scheme) == ("folders", None)
+
+
+def test_since_brats_2023_enhancing_tumour_is_3_and_the_cavity_of_a_resection_is_not_taken_for_it() -> None:
+    with pytest.raises(InputError) as caught:
+        GLIOMA_SINCE_2023.encode(np.array([0, 1, 2, 4]), "BraTS-GLI-02062-100-seg.nii.gz")
+    assert caught.value.cause == "BraTS-GLI-02062-100-seg.nii.gz has the unknown label 4."
+    assert "2 = edema, 3 = enhancing." in caught.value.remedy
+    assert "--labels, for instance a dataset.json that names every value." in caught.value.remedy
+    assert GLIOMA_SINCE_2023.encode(np.array([0, 1, 2, 3])).tolist() == [0, 1, 2, 3]
+    assert GLIOMA_SINCE_2023.decode(np.array([3])).tolist() == [3]
+    assert (GLIOMA_SINCE_2023.name, GLIOMA_SINCE_2023.regions) == (GLIOMA.name, GLIOMA.regions)
+    assert GLIOMA.encode(np.array([0, 1, 2, 4])).tolist() == [0, 1, 2, 3]
+
+
+def test_of_two_years_of_brats_together_nobody_can_tell_what_4_means(tmp_path: Path) -> None:
+    make_brats(tmp_path / "BraTS-GLI-00002-000", BRATS_NEW, "-")
+    make_brats(tmp_path / "BraTS2021_00000")
+    assert (find_cases(tmp_path).layout, find_cases(tmp_path).scheme) == ("brats", None)
 
 
 def test_pediatric_brats_gives_its_values_another_meaning(tmp_path: Path) -> None:

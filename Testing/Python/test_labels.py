@@ -46,7 +46,8 @@ class TestGlioma:
     def test_an_unknown_value_is_refused_with_all_that_are_known(self):
         assert says(GLIOMA.encode, np.array([0, 1, 5]), "/data/seg.nii.gz") == (
             "/data/seg.nii.gz has the unknown label 5. Expected by the scheme 'glioma':"
-            " 0 = background, 1 = necrotic, 2 = edema, 4/3 = enhancing. Relabel the file or choose another --labels."
+            " 0 = background, 1 = necrotic, 2 = edema, 4/3 = enhancing. Relabel the file or choose another --labels,"
+            " for instance a dataset.json that names every value."
         )
 
 

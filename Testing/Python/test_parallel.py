@@ -21,19 +21,19 @@ from TransferSegLib.parallel import count_jobs, spread
 JOBS = (1, 2)
 
 
-def square(number: int, on_event: OnEvent) -> tuple[int, int]:
+def square(number: int, on_event: OnEvent, cancel: CancelToken) -> tuple[int, int]:
     on_event(Warning(f"squaring {number}"))
     if number == 2:
         raise InputError("2 cannot be squared.", "Give another.")
     return number**2, os.getpid()
 
 
-def sleep(number: int, on_event: OnEvent, folder: Path) -> None:
+def sleep(number: int, on_event: OnEvent, cancel: CancelToken, folder: Path) -> None:
     (folder / str(number)).touch()
     time.sleep(60)
 
 
-def start_program(number: int, on_event: OnEvent, folder: Path) -> None:
+def start_program(number: int, on_event: OnEvent, cancel: CancelToken, folder: Path) -> None:
     program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
     (folder / f"{number}.pid").write_text(str(program.pid))
     try:
@@ -42,7 +42,7 @@ def start_program(number: int, on_event: OnEvent, folder: Path) -> None:
         program.kill()
 
 
-def die(number: int, on_event: OnEvent) -> None:
+def die(number: int, on_event: OnEvent, cancel: CancelToken) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -178,6 +178,34 @@ def test_channels_can_be_chosen(tumours: Path) -> None:
     assert plan.network_parameters["in_channels"] == 2
 
 
+def test_channels_beyond_the_four_are_looked_for_in_a_folder(tmp_path: Path) -> None:
+    for seed in range(2):
+        folder = brains.write_case(tmp_path / f"patient-{seed}", seed, "lesion")
+        (folder / f"patient-{seed}_t2.nii.gz").rename(folder / f"patient-{seed}_swi.nii.gz")
+    (first, _) = plan_of(tmp_path, channels=("t1", "swi")).roles.training
+    assert set(first.channels) == {"t1", "swi"}
+    source = make_source()
+    source = replace(source, card=source.card.model_copy(update={"channels": ("swi", "flair")}))
+    assert plan_of(tmp_path, source, "all").channels == ("swi", "flair")
+
+
+@pytest.mark.parametrize(
+    ("channels", "told"),
+    [
+        (("t1", "t1", "t2"), "The channel 't1' is given twice. Give each once."),
+        (("t1", ""), "'' cannot be the name of a channel. Use letters, digits, '-' and '_'."),
+        *(
+            ((name,), f"{name!r} cannot be the name of a channel. Use letters, digits, '-' and '_'.")
+            for name in ("../t1", "a/b", "a\\b", "c:t1", "t1\0", "t1\n", "t1..")
+        ),
+    ],
+)
+def test_channels_that_no_card_can_hold_are_refused_before_anything_is_read(
+    tmp_path: Path, channels: tuple[str, ...], told: str
+) -> None:
+    assert refused(lambda: plan_of(tmp_path / "nowhere", channels=channels)) == told
+
+
 def test_a_case_without_a_channel_is_named_with_what_it_has(tmp_path: Path) -> None:
     brains.write_dataset(tmp_path, 2)
     brains.write_case(tmp_path / "HGG" / "Brats18_Poor_1", channels=("t1", "flair"))

@@ -127,6 +127,30 @@ def test_two_cases_of_one_name_do_not_overwrite_each_other(case: Path, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("learns", [False, True])
+def test_an_image_of_a_case_is_never_replaced_and_nothing_is_written_beside_it(
+    case: Path, tmp_path: Path, learns: bool
+) -> None:
+    bert = shutil.copytree(case, tmp_path / "data" / "bert")
+    own = (bert / "anna_t2.nii.gz").rename(bert / "t2.nii.gz")
+    before, there = own.read_bytes(), files(tmp_path / "data")
+    with pytest.raises(InputError) as caught:
+        prepare_images(
+            finder(case, bert), tmp_path / "data", spacing=6, report=True, standardise="nyul" if learns else "none"
+        )
+    assert str(caught.value) == f"{own} is an image of the case itself. Choose another output folder."
+    assert own.read_bytes() == before
+    assert files(tmp_path / "data") == there
+
+
+@pytest.mark.parametrize("channels", [["../../t1"], ["t1", "t1"]])
+def test_channels_that_cannot_name_files_are_refused_before_anything_is_read(
+    tmp_path: Path, channels: list[str]
+) -> None:
+    with pytest.raises(InputError, match=r"cannot be the name of a channel|is given twice"):
+        prepare_images(lambda _: pytest.fail("not reached"), tmp_path / "out", channels=channels)
+
+
 def test_a_scale_that_is_yet_to_be_learned_is_learned_on_the_cases(tmp_path: Path) -> None:
     folders = [write_case(tmp_path / "data" / name, seed=seed) for seed, name in enumerate(("anna", "bert", "carl"))]
     prepare_images(finder(*folders), tmp_path / "out", spacing=6, standardise="nyul", normalise="zscore", jobs=2)

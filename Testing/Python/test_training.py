@@ -160,7 +160,10 @@ def test_every_step_and_every_epoch_is_told() -> None:
         assert {key: value for key, value in row.items() if key not in ("epoch", "seconds")} == event.values
 
 
-def test_every_case_is_seen_once_an_epoch_and_the_last_batch_is_filled_up(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("batch_size", "samples"), [(2, 4), (8, 8)])
+def test_every_case_is_seen_once_an_epoch_and_the_last_batch_is_filled_up(
+    monkeypatch: pytest.MonkeyPatch, batch_size: int, samples: int
+) -> None:
     seen: list[tuple[int, int]] = []
     sample = module._Trainer._sample
 
@@ -169,12 +172,12 @@ def test_every_case_is_seen_once_an_epoch_and_the_last_batch_is_filled_up(monkey
         return sample(self, case, place)
 
     monkeypatch.setattr(module._Trainer, "_sample", record)
-    run(recipe(epochs=2, batch_size=2))
+    run(recipe(epochs=2, batch_size=batch_size))
     for epoch in (0, 1):
         cases = [case for case, when in seen if when == epoch]
-        assert len(cases) == 4
-        assert set(cases) == {0, 1, 2}
-        assert cases[3] == cases[0]
+        assert len(cases) == samples
+        assert set(cases[:3]) == {0, 1, 2}
+        assert cases[3:] == cases[:-3]
 
 
 # The same again, to the bit

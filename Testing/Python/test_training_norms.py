@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from test_training import CASES, copy_of, make_network, norms, recipe, run, same
 from torch import Tensor, nn
 
 from TransferSegLib import training as module
+from TransferSegLib.distributed import World
 from TransferSegLib.events import Event, Metric
 from TransferSegLib.network import UNet
 from TransferSegLib.strategies import find_strategy
@@ -84,6 +86,31 @@ def test_settling_leaves_frozen_batch_norms_alone() -> None:
             assert int(tensor) == (77 if name.startswith("encoder") else len(CASES)), name
         if name.startswith("encoder"):
             assert torch.equal(tensor, before[name]), name
+
+
+class Alike(World):
+    """Three processes that all have the same."""
+
+    def sum_(self, tensors: Iterable[Tensor]) -> None:
+        for tensor in tensors:
+            tensor.detach().mul_(self.size)
+
+
+@pytest.mark.parametrize("statistics", ["running", "image"])
+def test_several_processes_leave_statistics_that_stand_still_alone_to_the_bit(statistics: str) -> None:
+    torch.manual_seed(0)
+    network = UNet(4, 4, 2, statistics=statistics)
+    for norm in norms(network):
+        nn.init.uniform_(norm.running_mean, 0.5, 1.5)  # type: ignore[arg-type]
+        nn.init.uniform_(norm.running_var, 0.5, 1.5)  # type: ignore[arg-type]
+    freeze(network, find_strategy("decoder"))
+    before = copy_of(network)
+    assert any(not torch.equal(t / 3 * 3, t) for t in before.values() if t.is_floating_point())
+    run(recipe(epochs=2, batch_size=3), network=network, world=Alike(0, 3))
+    for name, tensor in network.state_dict().items():
+        if "running" in name:
+            still = statistics == "image" or name.startswith("encoder")
+            assert torch.equal(tensor, before[name]) == still, name
 
 
 def test_a_network_that_uses_the_statistics_of_each_image_has_nothing_to_settle() -> None:

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from ..case import Case
 from ..errors import InputError
-from ..events import OnEvent, Warning, ignore
+from ..events import CancelToken, OnEvent, Warning, ignore
 from ..preparation import BRAIN_METHODS
 from ..resample import resample_mask
 from .extractors import extract
@@ -30,6 +30,8 @@ _ANATOMY = ("t1", "t1c", "flair", "t2")
 _SMALLEST_ML, _LARGEST_ML = 800, 2200
 _EXPECTED = f"a brain has {_SMALLEST_ML} to {_LARGEST_ML}"
 
+_WHOLE_IMAGE = "whole image"
+
 
 @dataclass(frozen=True)
 class FoundBrain:
@@ -43,6 +45,11 @@ class FoundBrain:
     mask: NDArray[np.bool_]
     how: str
     to_image: NDArray[np.float64] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether no brain was looked for, or none was found: the mask is the whole image."""
+        return self.how == _WHOLE_IMAGE
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class FindBrain:
         if self.method not in BRAIN_METHODS:
             raise InputError(f"There is no brain extraction '{self.method}'.", f"Use {', '.join(BRAIN_METHODS)}.")
 
-    def apply(self, case: Case, on_event: OnEvent = ignore) -> FoundBrain:
+    def apply(self, case: Case, on_event: OnEvent = ignore, cancel: CancelToken | None = None) -> FoundBrain:
         """Find the brain.
 
         A brain that has less than 800 or more than 2200 ml is warned about, and the whole image is taken instead
@@ -71,6 +78,7 @@ class FindBrain:
         ------
         InputError : nothing but background is there, or no mask was given although the method wants one.
         DependencyError : the tool is not installed.
+        Cancelled : on request, while an outside tool works.
         """
         if self.method == "none":
             return _whole(case)
@@ -90,9 +98,9 @@ class FindBrain:
                     f"The images of case '{case.name}' have nothing but background.", "Give the real images."
                 )
             return FoundBrain(mask, "extracted before")
-        return self._extract(case, on_event)
+        return self._extract(case, on_event, cancel)
 
-    def _extract(self, case: Case, on_event: OnEvent) -> FoundBrain:
+    def _extract(self, case: Case, on_event: OnEvent, cancel: CancelToken | None) -> FoundBrain:
         image = case.volumes[anatomy_channel(case)]
         to_image = None
         how = "by the template" if self.method in ("auto", "template") else f"by {self.method}"
@@ -100,7 +108,7 @@ class FindBrain:
             if self.method in ("auto", "template"):
                 found, to_image = template_brain(image, case.name, on_event)
             else:
-                found = extract(self.method, image, on_event)
+                found = extract(self.method, image, on_event, cancel)
         except InputError as error:
             on_event(Warning(f"No brain was found {how}: {error.cause} The whole image is taken instead.", case.name))
             return _whole(case)
@@ -119,7 +127,7 @@ def anatomy_channel(case: Case) -> str:
 
 
 def _whole(case: Case) -> FoundBrain:
-    return FoundBrain(np.ones(case.grid.shape, np.bool_), "whole image")
+    return FoundBrain(np.ones(case.grid.shape, np.bool_), _WHOLE_IMAGE)
 
 
 def extracted_brain(case: Case) -> NDArray[np.bool_] | None:

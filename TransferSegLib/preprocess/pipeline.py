@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..case import Case, volume_on
 from ..errors import InputError, ModelError
-from ..events import OnEvent, ignore
+from ..events import CancelToken, OnEvent, Warning, ignore
 from ..grid import Grid, Spacing
 from ..resample import resample, resample_labels, resample_mask
 from ..volume import Volume
@@ -143,16 +143,17 @@ class Pipeline:
         """
         return self.scale(self.sample(self.place(case, on_event), channels), channels)
 
-    def place(self, case: Case, on_event: OnEvent = ignore) -> Placed:
+    def place(self, case: Case, on_event: OnEvent = ignore, cancel: CancelToken | None = None) -> Placed:
         """Find out where everything lies.
 
         Raises
         ------
         InputError : the case has no brain to see.
         DependencyError : a tool is not installed.
+        Cancelled : on request, while an outside tool finds the brain.
         """
         aligned = self._aligned(case, on_event)
-        brain = self.brain.apply(aligned, on_event)
+        brain = self.brain.apply(aligned, on_event, cancel)
         volumes = aligned.volumes
         if self.bias is not None:
             volumes = {
@@ -163,7 +164,7 @@ class Pipeline:
         grid, to_image = case.grid, None
         if self.template is not None:
             image = volumes[anatomy_channel(case)]
-            mask = resample_mask(brain.mask, case.grid, image.grid)
+            mask = None if brain.whole else resample_mask(brain.mask, case.grid, image.grid)
             to_image = self.template.apply(image, mask, case.name, on_event, brain.to_image)
             grid = load_template().brain.grid
             brain_mm = apply_affine(np.linalg.inv(to_image), brain_mm)
@@ -171,7 +172,9 @@ class Pipeline:
             grid = step.plan(grid, brain_mm)
         if to_image is not None:
             grid = grid.moved(to_image)
-        return Placed(case, volumes, brain, to_image, grid)
+        placed = Placed(case, volumes, brain, to_image, grid)
+        _tell_cut(placed, on_event)
+        return placed
 
     def sample(self, placed: Placed, channels: Sequence[str]) -> Prepared:
         """Interpolate ``channels`` and the label map once, onto the network's grid."""
@@ -243,6 +246,25 @@ class Pipeline:
             if not np.array_equal(moves[channel], np.eye(4))
         }
         return replace(case, volumes={**case.volumes, **moved}) if moved else case
+
+
+def _tell_cut(placed: Placed, on_event: OnEvent) -> None:
+    """Warn about what lies outside of the network's voxels: a fixed shape fits most brains in the middle of an image.
+
+    Of a whole image that is no news: air is cut off.
+    """
+    case, brain = placed.case, placed.brain
+    shape = np.array(placed.grid.shape)
+
+    def outside(index: NDArray[np.int64]) -> int:
+        seen = placed.grid.index(case.grid.world(index))
+        return int(((seen < -0.5) | (seen > shape - 0.5)).any(1).sum())
+
+    for what, mask in (("the brain", None if brain.whole else brain.mask), ("the labels", case.label)):
+        if mask is not None and outside(outline(mask != 0)):  # few points; as a grid is convex, they speak for all
+            ml = outside(np.argwhere(mask)) * case.grid.voxel_ml
+            text = f"{ml:.2g} ml of {what} lie outside of the voxels that the network sees"
+            on_event(Warning(f"{text}: they are neither learned from nor segmented.", case.name))
 
 
 def _reason(error: Exception) -> str:
