@@ -138,6 +138,7 @@ class TransferSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.showPackages()
         self.setParameterNode(self.logic.getParameterNode())
         self.segmentPanel.enter()
+        self.finetunePanel.refreshRuns()
 
     def exit(self) -> None:
         """Another module is shown. What runs goes on."""

@@ -15,6 +15,7 @@ from TransferSegBridge.comparing import ComparisonJob, comparisonProblem, countT
 from TransferSegBridge.comparison import comparisonsFolder, listComparisons, loadComparison, unfinishedComparisons
 from TransferSegBridge.finetuning import FinetuneRequest
 
+from TransferSegLib.case_files import CaseFiles
 from TransferSegLib.errors import TransferSegError
 from TransferSegLib.labels import LESION
 
@@ -176,6 +177,17 @@ class TestWhatIsCompared:
         result = Followed(request(given)).compare()
         assert not (result.comparison.path / "cases").exists()
         assert {row["label"] for row in manifest(command.calls[-1])} == {case.label for case in given}
+
+    def test_other_brain_mask_makes_it_another_case(self, tmp_path):
+        mask = tmp_path / "brain.nii"
+        files = CaseFiles("p", {"t1": tmp_path}, tmp_path, brain=mask)
+        case = AnnotatedCase("p", {"t1": str(tmp_path)}, str(tmp_path), False, brain=str(mask))
+        job, digests = ComparisonJob(request((case,))), set()
+        for content in ("a", "ab"):
+            mask.write_text(content)
+            job._digest(case, files)
+            digests.add(job._digests["p"])
+        assert len(digests) == 2
 
 
 class TestGoingOn:

@@ -1,6 +1,8 @@
 """From annotated cases in the scene through child processes to a model that segments."""
 
 import json
+import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,10 +10,10 @@ import slicer
 from scenes import CHANNELS, addPatient, addSegmentation, addTransform, waitFor
 from TransferSegBridge.annotated import AnnotatedCase
 from TransferSegBridge.finetuning import FinetuneJob, FinetuneRequest, freeName, installRun, nameProblem
-from TransferSegBridge.runfolder import listRuns, loadRun, unfinishedRuns
+from TransferSegBridge.runfolder import RunFolder, listRuns, loadRun, unfinishedRuns
 from TransferSegBridge.segmenting import SegmentJob, SegmentRequest
 
-from TransferSegLib.errors import TransferSegError
+from TransferSegLib.errors import ResourceError, TransferSegError
 from TransferSegLib.labels import LESION
 
 PLACES = ((20, 10, 5), (-20, 12, 0), (5, -25, 10), (-15, -15, -10))
@@ -175,10 +177,47 @@ class TestRefusals:
         assert "mine" in nameProblem("mine")
         assert freeName("mine") == "mine-2"
 
+    def test_remedy_for_a_run_can_be_followed(self, home):
+        run = RunFolder(home / "runs" / "mine", "mine", "", ("all",), {}, {})
+        run.path.mkdir(parents=True)
+        assert str(run.path) in nameProblem("mine")
+        run.save()
+        assert "go on with it, delete it" in nameProblem("mine")
+        replace(run, done=("all",)).save()  # its model was deleted since
+        assert "go on" not in nameProblem("mine")
+        assert str(run.path) in nameProblem("mine")
+
     def test_all_cases_held_out(self):
         made = cases(1)
         only = AnnotatedCase("p0", made[0].images, made[0].label, True, made[0].classes, "test")
         assert request((only,)).problem()
+
+
+def test_what_a_crash_has_left_behind_takes_no_name_and_goes(home):
+    names = ("tuned", "other", "young")
+    for name in names:
+        (home / "runs" / name / "cases").mkdir(parents=True)
+    for name in names[:2]:
+        os.utime(home / "runs" / name, (0, 0))
+    assert not nameProblem("tuned")
+    job = FinetuneJob(request())
+    job.start()
+    job.stop()
+    waitFor(lambda: job.result is not None)
+    assert [path.name for path in (home / "runs").iterdir()] == ["young"]
+
+
+def test_full_disk_at_the_end_of_a_strategy_is_told(monkeypatch):
+    job = FinetuneJob(request(epochs=1))
+    job.start()
+    waitFor(lambda: job.folder.manifest.exists() and listRuns())
+
+    def full(run):
+        raise ResourceError("The disk is full.", "Free some space.")
+
+    monkeypatch.setattr(RunFolder, "save", full)
+    waitFor(lambda: job.result is not None, 300)
+    assert "The disk is full" in job.result.outcome.message
 
 
 def test_damaged_run_folder_is_left_out_and_named(home):

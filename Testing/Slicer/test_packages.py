@@ -18,7 +18,7 @@ from TransferSegBridge.worker import Outcome, Worker
 from TransferSegLib.errors import DependencyError
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ["pydantic", "nibabel", "safetensors", "typer", "rich", "monai"]
+NAMES = ["pydantic", "nibabel", "safetensors", "filelock", "typer", "rich", "monai"]
 
 
 class World:

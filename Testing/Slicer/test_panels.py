@@ -8,7 +8,7 @@ import slicer
 from scenes import CHANNELS, addPatient, addSegmentation, openModule, undoable, waitFor
 from TransferSegBridge.annotated import loadCases
 from TransferSegBridge.parameters import channelNode, setChannelNode
-from TransferSegBridge.runfolder import unfinishedRuns
+from TransferSegBridge.runfolder import RunFolder, unfinishedRuns
 
 
 @pytest.fixture(autouse=True)
@@ -121,12 +121,29 @@ class TestSegment:
 
     def test_sample_is_made_loaded_and_chosen(self, widget, parameters):
         panel = widget.segmentPanel
+        parameters.outputSegmentation = addSegmentation("of another patient", addPatient("a")["flair"])
         panel.ui.sampleButton.click()
         waitFor(lambda: not panel._sampleJob.running)
+        assert parameters.outputSegmentation is None
         assert {channelNode(parameters, channel).GetName() for channel in CHANNELS} == {
             f"TransferSegSample {c}" for c in CHANNELS
         }
         assert panel.ui.segmentButton.enabled
+
+    def test_sample_waits_until_nothing_runs(self, widget, parameters, byHand):
+        parameters.model = byHand
+        choose(parameters, addPatient("a"))
+        panel = widget.segmentPanel
+        tip = panel.ui.sampleButton.toolTip
+        panel.ui.segmentButton.click()
+        assert not panel.ui.sampleButton.enabled
+        assert "Wait" in panel.ui.sampleButton.toolTip
+        panel.loadSample()
+        assert panel._sampleJob is None or not panel._sampleJob.running
+        waitFor(lambda: not panel.job.running)
+        assert panel.job.result.outcome.ok
+        assert panel.ui.sampleButton.enabled
+        assert panel.ui.sampleButton.toolTip == tip
 
 
 class TestSceneKeepsChoices:
@@ -192,7 +209,7 @@ class TestFinetune:
         assert self.addCases(widget, parameters) == 3
         cases = loadCases(parameters)
         assert [slicer.mrmlScene.GetNodeByID(case.label).GetName() for case in cases] == ["P0 seg", "P1 seg", "P2 seg"]
-        assert all(case.classes == {"lesion": "lesion"} for case in cases)
+        assert all(case.classes == {"lesion": "lesion"} for case in widget.finetunePanel.request().cases)
         assert widget.finetunePanel.ui.finetuneButton.enabled
         assert widget.finetunePanel.addFromScene() == 0
 
@@ -260,10 +277,7 @@ class TestFinetune:
         parameters.epochs, parameters.spacing, parameters.runName = 3, 4.0, "mine"
         panel = widget.finetunePanel
         previews = []
-        panel._preview.show = lambda event, scheme, show=panel._preview.show: (
-            previews.append(event),
-            show(event, scheme),
-        )
+        panel._preview.show = lambda event, show=panel._preview.show: (previews.append(event), show(event))
         panel.ui.finetuneButton.click()
         assert panel.ui.finetuneButton.text == "Pause"
         waitFor(lambda: not panel.job.running)
@@ -300,6 +314,40 @@ class TestFinetune:
         assert panel.ui.finetuneButton.text == "Pause"
         panel.ui.finetuneButton.click()
         waitFor(lambda: not panel.job.running)
+
+    def test_pause_before_anything_was_trained_promises_nothing(self, widget, parameters):
+        self.addCases(widget, parameters)
+        panel = widget.finetunePanel
+        panel.ui.finetuneButton.click()
+        panel.ui.finetuneButton.click()
+        waitFor(lambda: not panel.job.running)
+        assert panel.ui.finetuneStatus.text == "Stopped; nothing was trained yet."
+        assert not panel.ui.folderButton.enabled
+        assert unfinishedRuns() == []
+
+    def test_run_that_another_slicer_works_on_is_left_alone(self, widget, home):
+        from TransferSegLib.lock import hold
+
+        for name in ("first", "second"):
+            (home / "runs" / name).mkdir(parents=True)
+            RunFolder(home / "runs" / name, name, "ms-lesion-fast", ("all", "scratch"), {}, {}).save()
+        panel, ui = widget.finetunePanel, widget.finetunePanel.ui
+        buttons = ui.resumeButton, ui.keepButton, ui.deleteRunButton
+        panel.refreshRuns()
+        with hold(home / "runs" / "first" / "scratch"):
+            ui.deleteRunButton.click()  # the list does not know yet
+            assert (home / "runs" / "first").exists()
+            assert ui.runsCombo.itemText(0) == "first: all, scratch (at work in another Slicer)"
+            assert [button.enabled for button in buttons] == [False, False, False]
+            assert all("Another Slicer is at work" in button.toolTip for button in buttons)
+            ui.runsCombo.setCurrentIndex(1)
+            assert ui.resumeButton.enabled
+            panel.refreshRuns()
+            assert ui.runsCombo.currentIndex == 1
+        ui.runsCombo.setCurrentIndex(0)
+        widget.enter()
+        assert ui.runsCombo.itemText(0) == "first: all, scratch"
+        assert ui.resumeButton.enabled
 
 
 class TestModels:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "TransferSeg" / "Scripts"
 
 
-def run(script, *arguments, home):
+def run(script, *arguments, home, folder=None):
     """A finished process."""
     options = ["--no-splash", "--no-main-window", "--python-script", str(SCRIPTS / script), *map(str, arguments)]
     environment = {**os.environ, "TRANSFERSEG_HOME": str(home), "QT_QPA_PLATFORM": "offscreen"}
@@ -23,7 +23,9 @@ def run(script, *arguments, home):
     else:
         command = [sys.executable, "-m", "SlicerHost", *options]
         environment["PYTHONPATH"] = str(ROOT / "Testing")
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +77,17 @@ def test_all_good_ends_with_0(dataset, byHand, tmp_path):
     assert (tmp_path / "out" / "a.nii.gz").exists()
 
 
+def test_paths_may_be_relative(dataset, byHand, tmp_path):
+    done = run(
+        "segment_cases.py",
+        *(dataset.relative_to(tmp_path) / "a", "--model", byHand, "--out", "out", "--segmentations"),
+        home=tmp_path,
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "a.seg.nrrd").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -105,6 +118,9 @@ def test_finetuning_makes_a_model_and_installs_it(tmp_path):
         "--name",
         "batch-made",
     )
-    done = run("finetune_cases.py", tmp_path / "data", *options, "--out", tmp_path / "run", "--install", home=tmp_path)
+    done = run(
+        "finetune_cases.py", "data", *options, "--out", "run", "--install", home=tmp_path / "home", folder=tmp_path
+    )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "models" / "batch-made" / "model.json").exists()
+    assert (tmp_path / "home" / "models" / "batch-made" / "model.json").exists()
+    assert (tmp_path / "run").is_dir()

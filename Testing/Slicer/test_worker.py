@@ -704,6 +704,14 @@ class TestTheCommand:
         assert {event["event"] for event in item.events} == {"progress", "result"}
         assert len(list(out.rglob("*.nii.gz"))) == 5
 
+    def test_relative_paths_are_of_the_current_folder_whose_modules_are_not_taken(self, tmp_path, monkeypatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        for name in ("random.py", "TransferSegLib.py"):
+            (tmp_path / name).write_text("raise SystemExit('the wrong one')")
+        outcome = Followed(arguments=[*self.SIMULATE, "out", "--cases", "2", "--jobs", "2"]).start().finish(400)
+        assert outcome.message == ""
+        assert len(list((tmp_path / "out").rglob("*.nii.gz"))) == 10
+
     def test_it_is_stopped_on_its_way(self, tmp_path) -> None:
         item = Followed(arguments=[*self.SIMULATE, tmp_path / "out", "--cases", "500"]).start()
         item.until(lambda: item.events or item.outcomes, 400)

@@ -51,10 +51,11 @@ def load_module(path: str | os.PathLike[str]) -> Any:
 
 
 def _start(main_window: bool, testing: bool) -> None:
-    # PySide6 6.12 gives a reference to True away with every signal that Python emits, and before 3.12 Python ends
-    # itself when none is left. Here are some to give.
+    # PySide6 6.12 gives a reference to True away with every signal that Python emits, and one to None with every turn
+    # of the event loop; before 3.12 Python ends itself when none is left. Here are some to give.
     if sys.version_info < (3, 12):
-        ctypes.c_ssize_t.from_address(id(True)).value += 1 << 40
+        for shared in (True, None):
+            ctypes.c_ssize_t.from_address(id(shared)).value += 1 << 40
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     import slicer
 

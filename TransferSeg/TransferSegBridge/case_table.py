@@ -13,7 +13,8 @@ from slicer.i18n import tr as _
 
 from TransferSegLib.labels import LabelScheme
 
-from .annotated import ROLES, AnnotatedCase, uniqueName
+from .annotated import ROLES, AnnotatedCase, segmentNames, uniqueName
+from .channels import patientName
 
 _NAME, _IMAGES, _LABEL, _ROLE = range(4)
 
@@ -40,6 +41,8 @@ class CaseTable:
         self.table, self.frame, self.classes = table, frame, classes
         self._onChanged, self._onChosen = onChanged, onChosen
         self._cases: list[AnnotatedCase] = []
+        self._used: list[AnnotatedCase] = []
+        self._names: list[dict[str, str]] = []
         self._problems: list[str] = []
         self._channels: list[str] = []
         self._scheme: LabelScheme | None = None
@@ -70,16 +73,22 @@ class CaseTable:
     def show(
         self,
         cases: Sequence[AnnotatedCase],
+        used: Sequence[AnnotatedCase],
         problems: Sequence[str],
         channels: Sequence[str],
         scheme: LabelScheme | None,
     ) -> None:
-        """Show these cases; nothing is done when they are shown already, so that nobody's typing is disturbed."""
-        state = (list(cases), list(problems), list(channels), scheme)
-        if state == (self._cases, self._problems, self._channels, self._scheme):
+        """Show these cases; nothing is done when they are shown already, so that nobody's typing is disturbed.
+
+        Parameters
+        ----------
+        used : the cases with the classes of all their segments, see :func:`annotated.withClasses`.
+        """
+        state = (list(cases), list(used), list(map(segmentNames, cases)), list(problems), list(channels), scheme)
+        if state == (self._cases, self._used, self._names, self._problems, self._channels, self._scheme):
             return
         rows = self.chosenRows
-        self._cases, self._problems, self._channels, self._scheme = state
+        self._cases, self._used, self._names, self._problems, self._channels, self._scheme = state
         self._filling = True
         self.table.setRowCount(len(cases))
         for row, (case, problem) in enumerate(zip(cases, problems, strict=True)):
@@ -100,11 +109,14 @@ class CaseTable:
             ),
             _LABEL: label.GetName() if label is not None else _("on disk") if case.label else _("none"),
         }
+        unused = [name for key, name in self._names[row].items() if not self._used[row].classes.get(key)]
+        tip = problem or _("This case can be learned from.")
+        tip += " " + _("Not used: {names}.").format(names=", ".join(unused)) if unused else ""
         for column, text in texts.items():
             item = qt.QTableWidgetItem(text)
             if column != _NAME:
                 item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
-            item.setToolTip(problem or _("This case can be learned from."))
+            item.setToolTip(tip)
             if problem:
                 item.setForeground(qt.QBrush(qt.QColor(170, 60, 50)))
             self.table.setItem(row, column, item)
@@ -125,7 +137,7 @@ class CaseTable:
     def showChosen(self) -> None:
         """Fill the editor with the chosen case."""
         rows = self.chosenRows
-        case = self._cases[rows[0]] if rows and rows[0] < len(self._cases) else None
+        case = self._used[rows[0]] if rows and rows[0] < len(self._used) else None
         self._makeSelectors(self._channels if case is not None and case.loaded else [])
         self._filling = True
         for key, selector in self._selectors.items():
@@ -192,13 +204,15 @@ class CaseTable:
         if key == "label":
             self._change(rows[0], label=nodeID, classes={})
         else:
-            self._change(rows[0], images={**self._cases[rows[0]].images, key: nodeID})
+            images = {**self._cases[rows[0]].images, key: nodeID}
+            nodes = [slicer.mrmlScene.GetNodeByID(given) for given in images.values() if given]
+            self._change(rows[0], images=images, patient=patientName([node for node in nodes if node is not None]))
 
     def _classChosen(self, key: str, combo: Any) -> None:
         rows = self.chosenRows
         if not self._filling and rows:
             classes = {**self._cases[rows[0]].classes, key: combo.itemData(combo.currentIndex)}
-            self._change(rows[0], classes={key: name for key, name in classes.items() if name})
+            self._change(rows[0], classes=classes)
 
     def _change(self, row: int, **changes: Any) -> None:
         cases = list(self._cases)
@@ -210,11 +224,8 @@ class CaseTable:
 def partsOf(case: AnnotatedCase) -> dict[str, str]:
     """The segments of a loaded case, or the values of its label map: key to the text for the user."""
     node = slicer.mrmlScene.GetNodeByID(case.label) if case.loaded and case.label else None
-    if node is None:
-        return {}
-    if node.IsA("vtkMRMLSegmentationNode"):
-        segmentation = node.GetSegmentation()
-        return {key: segmentation.GetSegment(key).GetName() for key in segmentation.GetSegmentIDs()}
+    if node is None or node.IsA("vtkMRMLSegmentationNode"):
+        return segmentNames(case)
     values = [int(value) for value in np.unique(slicer.util.arrayFromVolume(node)) if value]
     return {str(value): _("value {number}").format(number=value) for value in values}
 

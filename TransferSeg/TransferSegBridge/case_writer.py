@@ -90,7 +90,8 @@ class CaseWriter:
         channels, scheme = self._channels, self._scheme
         if not case.loaded:
             images, label = {channel: Path(case.images[channel]) for channel in channels}, Path(case.label)
-            return CaseFiles(case.name, images, label, case.group, case.patient)
+            brain = Path(case.brain) if case.brain else None
+            return CaseFiles(case.name, images, label, case.group, case.patient, brain)
         scene = slicer.mrmlScene
         reason = case.problem(channels, scheme)  # again: nodes may have been deleted since
         if reason:

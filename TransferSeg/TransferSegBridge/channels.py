@@ -23,6 +23,9 @@ from .segments import BINARY_LABELMAP, isAllOurs
 # Attribute of a segmentation that a network drew: nobody should learn from it without having chosen to.
 PREDICTION = "TransferSeg.Prediction"
 
+# Reference of a segmentation to the image that it was drawn on.
+DRAWN_ON = "referenceImageGeometryRef"
+
 # Words of names that tell how an image was taken or processed, or that it is a label map, and not of whom it is.
 _TECHNICAL = re.compile(
     "[23]d|ax(ial)?|sag(ittal)?|cor(onal)?|tra(ns|nsversal)?|obl|mri?|brain|head|t?se|fse|gre|ir|space|mp2?rage|spgr|"
@@ -132,6 +135,17 @@ def groupIntoCases(nodes: Iterable[Any], channels: Sequence[str]) -> list[tuple[
         (caseName(visit.nodes, channels), visit.images(channels), labels[number][-1] if number in labels else None)
         for number, visit in enumerate(visits)
     ]
+
+
+def predictionOf(nodes: Iterable[Any]) -> Any:
+    """The newest segmentation that a network drew on one of these images, or None."""
+    nodes = [node for node in nodes if node is not None]
+    found = [
+        node
+        for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+        if node.GetAttribute(PREDICTION) and node.GetNodeReference(DRAWN_ON) in nodes
+    ]
+    return found[-1] if found else None
 
 
 @dataclass(eq=False)
@@ -284,7 +298,7 @@ def _labelNodes() -> list[Any]:
 
 def _belongs(label: Any, visit: _Visit, channels: Sequence[str]) -> int:
     """How surely: 3 by its reference image, 2 by place or name, 1 by its grid, 0 not at all."""
-    if label.GetNodeReference("referenceImageGeometryRef") in visit.nodes:
+    if label.GetNodeReference(DRAWN_ON) in visit.nodes:
         return 3
     if _keyOf(label, channels) == visit.key:
         return 2

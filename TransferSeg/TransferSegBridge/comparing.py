@@ -210,7 +210,7 @@ class ComparisonJob:
     def _digest(self, case: AnnotatedCase, files: CaseFiles) -> None:
         """What tells this case from another one, or from itself with another segmentation."""
         digest = hashlib.sha256(json.dumps([files.patient, files.group, case.loaded]).encode())
-        for path in (*files.channels.values(), files.label):
+        for path in (*files.channels.values(), files.label, files.brain):
             if path is None:
                 continue
             if case.loaded:  # what was just copied; its path is another one each time

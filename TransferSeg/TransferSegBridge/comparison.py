@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,11 +12,8 @@ from TransferSegLib.errors import InputError
 from TransferSegLib.files import os_errors
 from TransferSegLib.registry import home_folder
 
-from .notedfolder import NotedFolder, listFolders, readNote
+from .notedfolder import NotedFolder, listFolders, readNote, removeLeftBehind
 from .runfolder import MANIFEST, SCHEME
-
-# Copies of cases that nobody is going to use, after so long: Slicer has crashed before a comparison began.
-_LEFT_BEHIND_S = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -118,9 +114,7 @@ def newFolder() -> Path:
     parent = comparisonsFolder()
     with os_errors(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        for left in parent.iterdir():
-            if not (left / Comparison.NOTE).exists() and time.time() - left.stat().st_mtime > _LEFT_BEHIND_S:
-                shutil.rmtree(left, ignore_errors=True)
+        removeLeftBehind(parent, Comparison.NOTE)
         name, number = time.strftime("%Y-%m-%d-%H%M%S"), 1
         path = parent / name
         while path.exists():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,13 +10,22 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from TransferSegLib.labels import SCHEMES, LabelScheme
+from TransferSegLib.labels import SCHEMES
 from TransferSegLib.registry import list_models
 from TransferSegLib.strategies import STRATEGIES
 
-from .annotated import AnnotatedCase, loadCases, schemeOf, storeCases, uniqueName
+from .annotated import (
+    AnnotatedCase,
+    codesText,
+    loadCases,
+    schemeOf,
+    schemeOfText,
+    storeCases,
+    uniqueName,
+    withClasses,
+)
+from .case_sources import casesOfFolder, casesOfScene
 from .case_table import CaseTable
-from .channels import groupIntoCases
 from .combos import fillDevices, select
 from .comparison import Comparison
 from .comparison_view import ComparisonView
@@ -29,7 +37,7 @@ from .parameters import TransferSegParameterNode, modifying
 from .preview import Preview
 from .run_view import RunView
 from .runfolder import RunFolder
-from .segments import matchSegments
+from .segments import OWN_NAMES
 from .sentences import casesText, schemeText, scoresText, strategyText
 from .stopped_runs import StoppedRuns
 
@@ -148,10 +156,10 @@ class FinetunePanel:
         if parameters is None:
             return
         ui = self.ui
-        cases = loadCases(parameters)
-        scheme = schemeOf(parameters, cases)
-        problems = [case.problem(self.channels, scheme) for case in cases]
-        self.table.show(cases, problems, self.channels, scheme)
+        cases, request = loadCases(parameters), self.request()
+        scheme = request.scheme
+        problems = [case.problem(self.channels, scheme) for case in request.cases]
+        self.table.show(cases, request.cases, problems, self.channels, scheme)
         for combo, value in (
             (ui.sourceCombo, parameters.source),
             (ui.strategyCombo, parameters.strategy),
@@ -159,7 +167,7 @@ class FinetunePanel:
             (ui.trainDeviceCombo, parameters.trainDevice),
         ):
             select(combo, value)
-        self._showSchemes(parameters.scheme)
+        self._showSchemes(parameters.scheme, cases)
         ui.strategyLabel.text = strategyText(parameters.strategy, self.needs, len(scheme) if scheme else 2)
         ui.casesLabel.text = casesText(cases, problems)
         ui.removeCaseButton.enabled = bool(self.table.chosenRows)
@@ -171,7 +179,6 @@ class FinetunePanel:
         if ui.scoresTableView.mrmlTableNode() is not parameters.scoresTable:
             ui.scoresTableView.setMRMLTableNode(parameters.scoresTable)
         self._updateButtons()
-        request = self.request()
         training = _("Wait until the training has ended, or pause it.") if self.view.running else ""
         self.comparison.update(request, training or self._busyElsewhere())
         if not self.view.running:
@@ -199,13 +206,14 @@ class FinetunePanel:
         assert self._parameters is not None
         parameters = self._parameters
         cases = loadCases(parameters)
+        scheme = schemeOf(parameters, cases)
         return FinetuneRequest(
             parameters.runName,
             parameters.source,
             tuple(self.channels),
             parameters.strategy,
-            tuple(cases),
-            schemeOf(parameters, cases),
+            tuple(withClasses(parameters, cases, scheme)),
+            scheme,
             parameters.epochs,
             parameters.spacing,
             parameters.trainDevice,
@@ -238,52 +246,35 @@ class FinetunePanel:
         """Add the patients of the scene that are not in the table yet; how many."""
         assert self._parameters is not None
         cases = loadCases(self._parameters)
-        known = {nodeID for case in cases if case.loaded for nodeID in case.images.values()}
-        scheme = schemeOf(self._parameters, cases)
-        added = 0
-        nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        for name, images, label in groupIntoCases(nodes, self.channels):
-            ids = {channel: node.GetID() for channel, node in images.items()}
-            if known & set(ids.values()):
-                continue
-            classes = self._guessClasses(label, scheme)
-            cases.append(AnnotatedCase(uniqueName(name, cases), ids, label.GetID() if label else "", True, classes))
-            added += 1
-        self._setCases(cases)
-        if not added:
+        found = casesOfScene(cases, self.channels)
+        self._setCases([*cases, *found])
+        if not found:
             self.view.say(
                 _("No further patient with {channels} was found in the scene.").format(
                     channels=", ".join(self.channels)
                 )
             )
-        return added
+        return len(found)
 
     def addFolder(self, path: str) -> int:
         """Add the annotated cases of a dataset on disk that are not in the table yet; how many.
 
         Raises
         ------
-        InputError : no case is found there.
+        InputError : no case is found there, or none that can stand beside those of the table.
         DependencyError : a package is missing.
         """
         requirePackages()
-        from TransferSegLib.datasets import find_cases
-
-        assert self._parameters is not None
-        dataset = find_cases(path, self.channels)
-        cases = loadCases(self._parameters)
-        known = {case.label for case in cases if not case.loaded}
-        found = [case for case in dataset if case.label is not None and str(case.label) not in known]
-        for case in found:
-            images = {channel: str(file) for channel, file in case.channels.items()}
-            name = uniqueName(case.name, cases)
-            cases.append(AnnotatedCase(name, images, str(case.label), False, {}, "auto", case.group, case.patient))
-        with modifying(self._parameters):
-            if dataset.scheme is not None:
-                named = dataset.scheme.name in SCHEMES and SCHEMES[dataset.scheme.name] == dataset.scheme
-                self._parameters.scheme = dataset.scheme.name if named else json.dumps(dataset.scheme.to_dict())
-            self._setCases(cases)
-        without = len(dataset) - len(found)
+        parameters = self._parameters
+        assert parameters is not None
+        cases = loadCases(parameters)
+        found, without = casesOfFolder(path, cases, self.channels, schemeOf(parameters, cases))
+        with modifying(parameters):
+            told = found[0].scheme if found else ""
+            if told not in ("", parameters.scheme) and all(case.loaded for case in cases):
+                parameters.scheme = told
+                cases = [replace(case, classes={}) for case in cases]
+            self._setCases([*cases, *found])
         if without:
             self.view.say(
                 _("{number} cases were left out: they have no label map, or are in the table already.").format(
@@ -292,26 +283,9 @@ class FinetunePanel:
             )
         return len(found)
 
-    def _guessClasses(self, label: Any, scheme: LabelScheme | None) -> dict[str, str]:
-        if label is None or not label.IsA("vtkMRMLSegmentationNode"):
-            codes = {code: item.name for item in (scheme.classes[1:] if scheme else ()) for code in item.codes}
-            return {str(code): name for code, name in codes.items()} if label is not None else {}
-        if self._parameters is not None and self._parameters.scheme == "segments":
-            segmentation = label.GetSegmentation()
-            return {key: segmentation.GetSegment(key).GetName() for key in segmentation.GetSegmentIDs()}
-        return matchSegments(label, scheme) if scheme is not None else {}
-
     def _setCases(self, cases: list[AnnotatedCase]) -> None:
-        if self._parameters is None:
-            return
-        scheme = schemeOf(self._parameters, cases)
-        done = []
-        for case in cases:
-            label = slicer.mrmlScene.GetNodeByID(case.label) if case.loaded and case.label else None
-            done.append(
-                replace(case, classes=self._guessClasses(label, scheme)) if label and not case.classes else case
-            )
-        storeCases(self._parameters, done)
+        if self._parameters is not None:
+            storeCases(self._parameters, cases)
 
     def _askFolder(self, checked: bool = False) -> None:
         path = qt.QFileDialog.getExistingDirectory(self.widget, _("Folder with annotated cases"))
@@ -352,13 +326,15 @@ class FinetunePanel:
             self._parameters.scheme = scheme
             self._setCases([replace(case, classes={}) for case in loadCases(self._parameters)])
 
-    def _showSchemes(self, chosen: str) -> None:
+    def _showSchemes(self, chosen: str, cases: list[AnnotatedCase]) -> None:
+        """Those that ship, those that the cases came with, and the one that is chosen."""
         combo = self.ui.schemeCombo
         wanted = {name: schemeText(scheme) for name, scheme in SCHEMES.items()}
-        wanted["segments"] = _("the names of my segments")
-        if chosen not in wanted:
-            scheme = LabelScheme.from_dict(json.loads(chosen))
-            wanted[chosen] = schemeText(scheme)
+        wanted[OWN_NAMES] = _("the names of my segments")
+        for told in (chosen, *sorted({case.scheme for case in cases if case.scheme})):
+            if told not in wanted:
+                text = schemeText(schemeOfText(told))
+                wanted[told] = codesText(schemeOfText(told)) if text in wanted.values() else text
         if [combo.itemData(row) for row in range(combo.count)] != list(wanted):
             was = combo.blockSignals(True)
             combo.clear()
@@ -374,11 +350,11 @@ class FinetunePanel:
             self.job.stop()
             self.view.stopping()
         else:
-            self._start(self.request())
+            self._start(self.request)
 
     def _resume(self, what: RunFolder | Comparison) -> None:
         if not isinstance(what, Comparison):
-            self._start(what)
+            self._start(lambda: what)
         elif self._busyElsewhere():
             self.view.say(self._busyElsewhere())
         else:
@@ -388,10 +364,12 @@ class FinetunePanel:
         self.refreshRuns()
         self._onBusyChanged()
 
-    def _start(self, what: FinetuneRequest | RunFolder) -> None:
+    def _start(self, get: Callable[[], FinetuneRequest | RunFolder]) -> None:
         with slicer.util.tryWithErrorDisplay(_("The fine-tuning could not start.")):
+            what = get()
             self.curves = {}
-            self._preview.begin(loadCases(self._parameters) if self._parameters is not None else [])
+            cases = loadCases(self._parameters) if self._parameters is not None else []
+            self._preview.begin(cases, what.scheme if isinstance(what, FinetuneRequest) else what.classes())
             self.job = FinetuneJob(what, self._event, self._finished)
             self.view.begin(_("Starting..."))
             try:
@@ -416,15 +394,15 @@ class FinetunePanel:
             self.curves[strategy].add(event["step"], event["values"])
             self._updateButtons()
         elif event["event"] == "preview" and self._parameters is not None and self._parameters.preview:
-            scheme = schemeOf(self._parameters, loadCases(self._parameters))
-            if scheme is not None:
-                self._preview.show(event, scheme)
+            self._preview.show(event)
 
     def _finished(self, result: FinetuneResult) -> None:
         if self.view.closed:
             return
-        self._folder = result.folder
-        if result.outcome.cancelled:
+        self._folder = result.folder if result.kept else None
+        if result.outcome.cancelled and not result.kept:
+            self.view.end(_("Stopped; nothing was trained yet."))
+        elif result.outcome.cancelled:
             self.view.end(_("Paused. It goes on with 'Resume', also after Slicer was closed."))
         elif not result.outcome.ok:
             self.view.end(result.outcome.message, problem=True)

@@ -16,10 +16,11 @@ from TransferSegLib.errors import InputError, TransferSegError
 from TransferSegLib.labels import LabelScheme
 from TransferSegLib.registry import list_models
 
-from .annotated import AnnotatedCase, assignRoles
+from .annotated import AnnotatedCase, assignRoles, noSchemeText
 from .case_writer import CaseWriter
+from .notedfolder import isLeftBehind, removeLeftBehind
 from .packages import requireReady
-from .runfolder import RunFolder, runsFolder
+from .runfolder import RunFolder, runsFolder, unfinishedRuns
 from .worker import CODE_CANCELLED, Outcome, Worker, waitWhile
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
@@ -72,13 +73,11 @@ class FinetuneRequest:
         """Why nothing can be learned from the cases, in a sentence; empty when it can."""
         if not self.cases:
             return _("Add annotated cases.")
-        if self.scheme is None:
-            return _("None of the cases has a segmentation to learn from.")
         for case in self.cases:
             reason = case.problem(self.channels, self.scheme)
             if reason:
                 return _("Case {name}: {reason}").format(name=case.name, reason=reason)
-        return ""
+        return noSchemeText(self.cases) if self.scheme is None else ""
 
     def commandOptions(self) -> dict[str, str]:
         """Of the command, by name, without those that name files or cases."""
@@ -98,9 +97,15 @@ def nameProblem(name: str) -> str:
         return _("Name the model: lower-case letters, digits, '.', '_' and '-'.")
     if name in {entry.name for entry in list_models()}:
         return _("There is a model '{name}' already: choose another name.").format(name=name)
-    if (runsFolder() / name).exists():
+    folder = runsFolder() / name
+    if not folder.exists() or isLeftBehind(folder, RunFolder.NOTE):
+        return ""
+    if name in {run.name for run in unfinishedRuns()}:
         return _("There is a run '{name}' already: go on with it, delete it, or choose another name.").format(name=name)
-    return ""
+    # It has ended, or its cases are being copied, or it is damaged: it is not among the stopped runs.
+    return _("There is a run '{name}' already: choose another name, or delete the folder {folder}.").format(
+        name=name, folder=folder
+    )
 
 
 def freeName(wanted: str) -> str:
@@ -128,6 +133,11 @@ class FinetuneResult:
     folder: RunFolder
     model: str = ""
     table: Any = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether there is a run: before its cases were copied nothing is worth keeping."""
+        return (self.folder.path / RunFolder.NOTE).exists()
 
 
 class FinetuneJob:
@@ -201,6 +211,7 @@ class FinetuneJob:
 
     def _begin(self, request: FinetuneRequest) -> None:
         assert request.scheme is not None
+        removeLeftBehind(runsFolder(), RunFolder.NOTE)
         cases = assignRoles(request.cases)
         self.folder = RunFolder(
             runsFolder() / request.name,
@@ -253,7 +264,11 @@ class FinetuneJob:
         assert self.folder is not None
         if outcome.ok:
             self.folder = replace(self.folder, done=(*self.folder.done, self.folder.waiting[0]))
-            self.folder.save()
+            try:
+                self.folder.save()
+            except TransferSegError as error:
+                self._finish(Outcome.of(error))
+                return
             if self.folder.waiting and not self._stopped:
                 self._trainNext()
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from TransferSegLib.files import atomic_path, os_errors
 T = TypeVar("T")
 
 _FORMAT = 1
+
+# Copies of cases that nobody is going to use, after so long: Slicer has crashed before the work began.
+_LEFT_BEHIND_S = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,25 @@ class NotedFolder:
         """
         with os_errors(self.path):
             shutil.rmtree(self.path)
+
+
+def isLeftBehind(path: Path, note: str) -> bool:
+    """Whether a folder has no note and is so old that none will come."""
+    with os_errors(path):
+        return not (path / note).exists() and time.time() - path.stat().st_mtime > _LEFT_BEHIND_S
+
+
+def removeLeftBehind(parent: Path, note: str) -> None:
+    """Delete the folders in ``parent`` that a crash has left behind.
+
+    Raises
+    ------
+    InputError : ``parent`` cannot be read.
+    """
+    with os_errors(parent):
+        for path in parent.iterdir() if parent.is_dir() else ():
+            if isLeftBehind(path, note):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def readNote(note: Path) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from TransferSegLib.errors import InputError
+from TransferSegLib.labels import LabelScheme
 from TransferSegLib.registry import home_folder
 
 from .notedfolder import NotedFolder, listFolders, readNote
@@ -47,6 +49,13 @@ class RunFolder(NotedFolder):
     @property
     def scheme(self) -> Path:
         return self.path / SCHEME
+
+    def classes(self) -> LabelScheme | None:
+        """What it learns; None when the file is gone or damaged."""
+        try:
+            return LabelScheme.from_dict(json.loads(self.scheme.read_text(encoding="utf-8")))
+        except (OSError, ValueError, InputError):
+            return None
 
     @property
     def preview(self) -> Path:

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from TransferSegLib.errors import TransferSegError
 from TransferSegLib.preparation import BRAIN_METHODS
 
-from .channels import fillChannels
+from .channels import DRAWN_ON, fillChannels
 from .combos import fillDevices, select
 from .model_picker import ModelPicker, needsOf
 from .packages import status
@@ -65,6 +65,7 @@ class SegmentPanel:
         ui.fillButton.connect("clicked(bool)", self._fill)
         ui.sampleButton.connect("clicked(bool)", self.loadSample)
         ui.segmentButton.connect("clicked(bool)", self._clicked)
+        self._sampleTip = ui.sampleButton.toolTip
         self._makeSelectors([])
 
     def setParameterNode(self, parameters: TransferSegParameterNode | None) -> None:
@@ -100,6 +101,8 @@ class SegmentPanel:
         select(self.ui.brainCombo, parameters.brain)
         if self.ui.volumesTableView.mrmlTableNode() is not parameters.volumesTable:
             self.ui.volumesTableView.setMRMLTableNode(parameters.volumesTable)
+        self.ui.sampleButton.enabled = not self.busy
+        self.ui.sampleButton.toolTip = self.busy or self._sampleTip
         if not self.view.running:
             problem = self.problem()
             self.ui.segmentButton.enabled = not problem
@@ -115,7 +118,7 @@ class SegmentPanel:
 
     @property
     def busy(self) -> str:
-        """Why strategies cannot be compared meanwhile, in a sentence; empty: they can."""
+        """Why nothing else can be started meanwhile, in a sentence; empty: it can."""
         return _("Wait until the tab Segment has ended its work, or cancel that.") if self.view.running else ""
 
     def refreshModels(self) -> None:
@@ -125,7 +128,10 @@ class SegmentPanel:
         self.update()
 
     def loadSample(self, checked: bool = False) -> None:
-        """Make the sample patient, load it and choose its volumes."""
+        """Make the sample patient, load it and choose its volumes. Not while something runs."""
+        if self.busy:
+            self.view.say(self.busy)
+            return
         with slicer.util.tryWithErrorDisplay(_("The sample could not be made.")):
             self._sampleJob = SampleJob(self.view.event, self._sampleLoaded)
             self.view.begin(_("Making a simulated patient..."))
@@ -186,7 +192,19 @@ class SegmentPanel:
 
     def _volumeChosen(self, channel: str, node: Any) -> None:
         if self._parameters is not None:
-            setChannelNode(self._parameters, channel, node)
+            with modifying(self._parameters):
+                setChannelNode(self._parameters, channel, node)
+                self._leaveOthersResult()
+
+    def _leaveOthersResult(self) -> None:
+        """Volumes were chosen, and now all are: the result of another patient is not to be replaced by theirs."""
+        parameters = self._parameters
+        assert parameters is not None
+        output = parameters.outputSegmentation
+        drawnOn = output.GetNodeReferenceID(DRAWN_ON) if output is not None else None
+        chosen = chosenChannels(parameters, list(self._selectors)).values()
+        if drawnOn and len(chosen) == len(self._selectors) and drawnOn not in [node.GetID() for node in chosen]:
+            parameters.outputSegmentation = None
 
     def _outputChosen(self, node: Any) -> None:
         if self._parameters is not None:
@@ -211,6 +229,8 @@ class SegmentPanel:
         with modifying(self._parameters):
             for channel, node in found.items():
                 setChannelNode(self._parameters, channel, node)
+            if found:
+                self._leaveOthersResult()
         return [channel for channel in channels if channel not in {**taken, **found}]
 
     def enter(self) -> None:
@@ -261,8 +281,10 @@ class SegmentPanel:
     def _show(self, result: SegmentResult) -> None:
         if self._parameters is None:
             return
+        chosen = chosenChannels(self._parameters, list(self._selectors)).values()
         with modifying(self._parameters):
-            self._parameters.outputSegmentation = result.segmentation
+            if set(chosen) & set(self.job.request.volumes.values()):  # else those of another patient were chosen since
+                self._parameters.outputSegmentation = result.segmentation
             self._parameters.volumesTable = result.table
         self.ui.resultGroup.collapsed = False
         if self._parameters.show3D:
@@ -277,4 +299,5 @@ class SegmentPanel:
                 for channel in self._selectors:
                     if channel in nodes:
                         setChannelNode(self._parameters, channel, nodes[channel])
+                self._leaveOthersResult()
         self.update()

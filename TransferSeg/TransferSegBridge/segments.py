@@ -19,6 +19,9 @@ CLOSED_SURFACE = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRep
 _CLASS_TAG = "TransferSeg.Class"
 _STATUS_TAG = "Segmentation.Status"
 
+# Name of a scheme whose classes are the user's own segments, and how many there can be: codes fit into a byte.
+OWN_NAMES, MOST_NAMES = "segments", 255
+
 # Where to look a code up, Slicer's usual list first. The last one comes with this module: Slicer's have no lesion.
 _TERMINOLOGIES = (
     "Segmentation category and type - 3D Slicer General Anatomy list",
@@ -124,13 +127,13 @@ def schemeOfSegments(names: Sequence[str], colors: Sequence[Sequence[float]]) ->
 
     Raises
     ------
-    InputError : there are none, more than 255, or one is called "background".
+    InputError : there are none, more than ``MOST_NAMES``, or one is called "background".
     """
     classes = [LabelClass("background", (0,), (0, 0, 0))]
     for code, name in enumerate(names, 1):
         color = tuple(round(255 * min(1.0, max(0.0, float(value)))) for value in colors[code - 1][:3])
         classes.append(LabelClass(name, (code,), color if any(color) else PALETTE[(code - 1) % len(PALETTE)]))
-    return LabelScheme("segments", tuple(classes), {name: (name,) for name in names})
+    return LabelScheme(OWN_NAMES, tuple(classes), {name: (name,) for name in names})
 
 
 def _classNamed(name: str, scheme: LabelScheme) -> str:

@@ -35,6 +35,8 @@ class StoppedRuns:
         self.ui = ui
         self._onResume, self._onKept, self._onDeleted = onResume, onKept, onDeleted
         self._runs: list[RunFolder | Comparison] = []
+        self._held: list[str] = []
+        self._running: Path | None = None
         self._busy = False
         ui.runsCombo.connect("currentIndexChanged(int)", lambda index: self._update())
         ui.resumeButton.connect("clicked(bool)", self._resume)
@@ -49,13 +51,18 @@ class StoppedRuns:
 
     def refresh(self, running: Path | None, busy: bool) -> None:
         """Read the runs again; the one in the folder ``running`` is not stopped. Nothing can be done while ``busy``."""
-        self._busy = busy
+        self._running, self._busy = running, busy
+        before = str(self.chosen.path) if self.chosen is not None else ""
         self._runs = [run for run in (*unfinishedRuns(), *unfinishedComparisons()) if run.path != running]
+        self._held = [_problemOfOthers(run) for run in self._runs]
         combo = self.ui.runsCombo
         was = combo.blockSignals(True)
         combo.clear()
-        for run in self._runs:
-            combo.addItem(_title(run), str(run.path))
+        for run, held in zip(self._runs, self._held, strict=True):
+            text = _("{run} (at work in another Slicer)").format(run=_title(run)) if held else _title(run)
+            combo.addItem(text, str(run.path))
+        if combo.count:
+            combo.setCurrentIndex(max(0, combo.findData(before)))
         combo.blockSignals(was)
         self._update()
 
@@ -63,7 +70,7 @@ class StoppedRuns:
         run, wait = self.chosen, _("Wait until the run has ended, or pause it.") if self._busy else ""
         ui = self.ui
         ui.runGroup.visible = bool(self._runs)
-        no = "" if run is not None else _("Choose a run first.")
+        no = self._held[ui.runsCombo.currentIndex] if run is not None else _("Choose a run first.")
         noModel = _problemOfModel(run) if run is not None else ""
         for button, problem, tip in (
             (ui.resumeButton, no or wait, _("Go on where it stopped.")),
@@ -73,19 +80,26 @@ class StoppedRuns:
             button.enabled = not problem
             button.toolTip = problem or tip
 
+    def _free(self) -> bool:
+        """Whether nobody has begun to work on the chosen run since the list was made; if so, the list is made anew."""
+        if self.chosen is None or not _problemOfOthers(self.chosen):
+            return True
+        self.refresh(self._running, self._busy)
+        return False
+
     def _resume(self, checked: bool = False) -> None:
-        if self.chosen is not None:
+        if self.chosen is not None and self._free():
             self._onResume(self.chosen)
 
     def _keep(self, checked: bool = False) -> None:
-        if isinstance(self.chosen, RunFolder):
+        if isinstance(self.chosen, RunFolder) and self._free():
             with slicer.util.tryWithErrorDisplay(_("The model could not be kept.")):
                 self._onKept(installRun(self.chosen))
 
     def _delete(self, checked: bool = False) -> None:
         run = self.chosen
         question = _("Delete the run {name}? It cannot go on then. Models in the list stay.")
-        if run is not None and slicer.util.confirmOkCancelDisplay(question.format(name=_title(run))):
+        if run is not None and self._free() and slicer.util.confirmOkCancelDisplay(question.format(name=_title(run))):
             with slicer.util.tryWithErrorDisplay(_("The run could not be deleted.")):
                 run.remove()
             self.refresh(None, self._busy)
@@ -97,6 +111,16 @@ def _title(run: RunFolder | Comparison) -> str:
         text = _("comparison of strategies: {number} patients, from {source}, {date}")
         return text.format(number=run.patients, source=run.source, date=run.path.name[:10])
     return _("{name}: {strategies}").format(name=run.name, strategies=", ".join(run.waiting))
+
+
+def _problemOfOthers(run: RunFolder | Comparison) -> str:
+    """That another Slicer, or a command, is at work on it, in a sentence; empty when nobody is."""
+    try:
+        from TransferSegLib.lock import is_held
+    except ImportError:  # a package is missing: nothing can be at work
+        return ""
+    folders = [run.path / "study"] if isinstance(run, Comparison) else map(run.out, run.strategies)
+    return _("Another Slicer is at work on it: wait, or pause it there.") if any(map(is_held, folders)) else ""
 
 
 def _problemOfModel(run: RunFolder | Comparison) -> str:

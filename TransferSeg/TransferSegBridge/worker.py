@@ -33,6 +33,12 @@ _TURN_S = 0.01
 # How long the application waits for a command when it quits.
 _QUIT_S = 2
 
+# Runs the package of this very TransferSegLib, whatever else is installed, from any folder.
+_START = (
+    f"import sys; sys.path.insert(0, {str(Path(TransferSegLib.__file__).resolve().parents[1])!a}); import runpy; "
+    "runpy.run_module('TransferSegLib', run_name='__main__', alter_sys=True)"
+)
+
 # The workers that run. When this file is loaded anew they are still known.
 _living: list[Worker] = globals().get("_living", [])
 
@@ -50,7 +56,7 @@ class Worker:
 
     Parameters
     ----------
-    arguments : of the command. Files by their absolute paths: it runs in the folder of TransferSegLib.
+    arguments : of the command. It runs in the current folder of the application, so relative paths mean the same.
     onEvent : called with each event (a dict with the str "event", see TransferSegLib.events).
     onFinished : called once, after the last event, whatever happens: crash, failed start, end of the application.
     program : what to run before the arguments instead of Slicer's Python with TransferSegLib.
@@ -63,7 +69,7 @@ class Worker:
         onFinished: Callable[[Outcome], Any] = ignore,
         program: Sequence[str] | None = None,
     ) -> None:
-        self._command = [*(program or (*pythonCommand(), "-m", "TransferSegLib")), *map(str, arguments)]
+        self._command = [*(program or (*pythonCommand(), "-c", _START)), *map(str, arguments)]
         self._onEvent, self._onFinished = onEvent, onFinished
         self._outcome: Outcome | None = None
         self._started = self._stopping = self._delivering = self._ended = False
@@ -144,8 +150,6 @@ class Worker:
         process.connect("errorOccurred(QProcess::ProcessError)", self._onProcessError)
         process.connect("readyReadStandardOutput()", self._read)
         process.connect("readyReadStandardError()", self._read)
-        # The command is the package of this very TransferSegLib, whatever else is installed.
-        process.setWorkingDirectory(str(Path(TransferSegLib.__file__).resolve().parents[1]))
         program, *arguments = self._command
         options = ["--events", "--cancel-on-eof", "--cancel-file", str(self._cancelFile())]
         process.start(program, [*arguments, *options])
@@ -256,8 +260,9 @@ class Worker:
 
 def pythonCommand() -> list[str]:
     """The program and first arguments that start Slicer's Python, without the application."""
-    # UTF-8 mode: files and what is logged may have any letter.
-    return [shutil.which("PythonSlicer") or sys.executable, "-X", "utf8"]
+    # UTF-8 mode: files and what is logged may have any letter. -P, for its children too: nothing is imported from the
+    # current folder, where the user may have a random.py.
+    return [shutil.which("PythonSlicer") or sys.executable, "-X", "utf8", "-P"]
 
 
 def waitWhile(running: Callable[[], bool], worker: Callable[[], Worker | None]) -> None:

@@ -42,6 +42,11 @@ def test_a_question_in_a_batch_run_is_refused(tmp_path):
     assert "A dialog waits for a person" in err
 
 
+def test_one_that_waits_for_long_is_not_ended_by_python(tmp_path):
+    code = "import slicer\nfor _ in range(30000): slicer.app.processEvents()\nslicer.util.exit(0)"
+    assert run(tmp_path, code)[0] == 0
+
+
 def test_what_is_no_batch_run(tmp_path):
     assert run(tmp_path, "", options=("--nonsense",))[0] == 2
 
