@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,8 @@ class qSlicerCoreIOManager(QtCore.QObject):
         if node.GetStorageNode() is None:
             node.AddDefaultStorageNode()
         storage = node.GetStorageNode()
-        storage.SetFileName(path)
+        # As in Slicer: a relative path is one from the folder of the scene, at first the user's documents.
+        storage.SetFileName(os.path.join(self._scene.GetRootDirectory() or Path.home() / "Documents", path))
         if "useCompression" in properties:
             storage.SetUseCompression(int(properties["useCompression"]))
         return bool(storage.WriteData(node))

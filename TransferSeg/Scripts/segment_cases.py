@@ -36,7 +36,8 @@ def work() -> int:
     given, more = options.parse_known_args()
     outcome = runCommand(["segment", *given.cases, "--model", given.model, "--out", str(given.out), *more], given.quiet)
     if given.segmentations and "written" in outcome.result:
-        writeSegmentations(given.out, given.model)
+        # Slicer takes a relative path as one from the folder of its scene.
+        writeSegmentations(given.out.absolute(), given.model)
     return failed(outcome)
 
 
