@@ -351,6 +351,9 @@ class TestFinetune:
 
 
 class TestModels:
+    def test_panels_begin_with_the_models_of_2_mm_that_suit_any_machine(self, parameters):
+        assert (parameters.model, parameters.source) == ("glioma-fast", "ms-lesion-fast")
+
     def test_shipped_model_cannot_be_deleted_and_says_why(self, widget):
         panel = widget.modelsPanel
         panel.picker.select("ms-lesion-fast")

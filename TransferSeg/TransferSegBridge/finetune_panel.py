@@ -31,7 +31,7 @@ from .comparison import Comparison
 from .comparison_view import ComparisonView
 from .curves import Curves
 from .finetuning import FinetuneJob, FinetuneRequest, FinetuneResult, freeName
-from .model_picker import Needs, needsOf
+from .model_picker import Needs, firstChoice, needsOf
 from .packages import requirePackages, status
 from .parameters import TransferSegParameterNode, modifying
 from .preview import Preview
@@ -123,10 +123,7 @@ class FinetunePanel:
             return
         with modifying(parameters):
             if not parameters.source:
-                names = [entry.name for entry in list_models() if entry.problem is None]
-                parameters.source = next(
-                    (name for name in names if name.startswith("ms-lesion")), names[0] if names else ""
-                )
+                parameters.source = firstChoice("ms-lesion-fast", "ms-lesion")  # 1 mm asks for a graphics processor
             if not parameters.runName:
                 parameters.runName = freeName("my-model")
         self._guiTag = parameters.connectGui(self.ui)

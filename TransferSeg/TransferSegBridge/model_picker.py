@@ -117,6 +117,12 @@ def cardText(entry: Entry) -> str:
         return str(error)
 
 
+def firstChoice(*preferred: str) -> str:
+    """The first of these models that can be used, otherwise any that can; empty when there is none."""
+    usable = [entry.name for entry in list_models() if entry.problem is None]
+    return next((name for name in (*preferred, *usable) if name in usable), "")
+
+
 @dataclass(frozen=True)
 class Needs:
     """What a model asks for: its channels, and the size of its network."""

@@ -14,7 +14,7 @@ from TransferSegLib.preparation import BRAIN_METHODS
 
 from .channels import DRAWN_ON, fillChannels
 from .combos import fillDevices, select
-from .model_picker import ModelPicker, needsOf
+from .model_picker import ModelPicker, firstChoice, needsOf
 from .packages import status
 from .parameters import TransferSegParameterNode, channelNode, chosenChannels, modifying, setChannelNode
 from .run_view import RunView
@@ -77,8 +77,7 @@ class SegmentPanel:
             return
         self._guiTag = parameters.connectGui(self.ui)
         if not parameters.model:
-            usable = [entry.name for entry in self.picker.entries.values() if entry.problem is None]
-            parameters.model = next((name for name in usable if name.startswith("glioma")), usable[0] if usable else "")
+            parameters.model = firstChoice("glioma-fast", "glioma")
         self.update()
 
     def update(self) -> None:
