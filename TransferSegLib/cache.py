@@ -123,7 +123,7 @@ def cache_key(case: CaseFiles, channels: Sequence[str], pipeline: Pipeline, sche
 
     Names and folders do not matter: a case that was moved is found again, one that was edited is prepared anew.
     """
-    settings = [_VERSION, list(channels), pipeline.to_card(), scheme.to_dict()["classes"]]
+    settings = [_VERSION, list(channels), pipeline.to_card(), scheme.meaning()["classes"]]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     _add_content(digest, case, channels)
     return digest.hexdigest()[:32]

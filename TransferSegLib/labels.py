@@ -137,6 +137,13 @@ class LabelScheme:
         values: NDArray[np.uint8] = table[labels]
         return values
 
+    def meaning(self) -> dict[str, Any]:
+        """What decides over numbers, JSON data: names and codes of the classes, and the regions; not how they look."""
+        return {
+            "classes": [[item.name, list(item.codes)] for item in self.classes],
+            "regions": {region: list(members) for region, members in self.regions.items()},
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the model card."""
         return {

@@ -66,7 +66,7 @@ class Plan:
             "strategy": self.strategy.name,
             "source": self.parent.sha256 if self.parent else None,
             "channels": self.channels,
-            "labels": self.scheme.to_dict()["classes"],
+            "labels": self.scheme.meaning(),
             "pre-processing": self.pipeline.to_card(),
             "statistics": self.statistics,
         }

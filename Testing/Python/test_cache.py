@@ -118,6 +118,13 @@ def test_a_case_that_was_moved_and_renamed_is_found(case: CaseFiles, tmp_path: P
     assert made == ["Brats18_A_1"]
 
 
+def test_other_colors_of_the_labels_change_nothing(case: CaseFiles, tmp_path: Path, made: list[str]) -> None:
+    prepare(case, tmp_path / "cache")
+    painted = replace(GLIOMA, classes=tuple(replace(item, color=(1, 2, 3)) for item in GLIOMA.classes))
+    prepare(case, tmp_path / "cache", scheme=painted)
+    assert made == ["Brats18_A_1"]
+
+
 @pytest.mark.parametrize("channel", [*CHANNELS, "seg"])
 def test_a_case_that_was_edited_is_prepared_anew_even_with_the_same_size_and_time(
     case: CaseFiles, tmp_path: Path, made: list[str], channel: str

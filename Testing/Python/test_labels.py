@@ -1,6 +1,7 @@
 """LabelScheme: the values of files become internal labels and back; regions are unions of classes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,6 +92,18 @@ def test_region_masks_are_unions_of_classes():
     np.testing.assert_array_equal(masks["core"], [[False, True], [False, True]])
     np.testing.assert_array_equal(masks["enhancing"], [[False, False], [False, True]])
     assert all(mask.dtype == bool for mask in masks.values())
+
+
+def test_looks_are_no_part_of_the_meaning_but_names_codes_and_regions_are():
+    *others, last = GLIOMA.classes
+    same = replace(GLIOMA, name="mine", classes=(*others, replace(last, color=(1, 2, 3), snomed=None)))
+    assert same.meaning() == GLIOMA.meaning()
+    for change in (
+        {"classes": (*others, replace(last, codes=(3,)))},
+        {"classes": (others[0], others[2], others[1], last)},
+        {"regions": {"whole": ("necrotic", "edema")}},
+    ):
+        assert replace(GLIOMA, **change).meaning() != GLIOMA.meaning()
 
 
 def test_schemes_are_found_by_name():

@@ -260,7 +260,7 @@ def _identity(study: PlannedStudy) -> dict[str, Any]:
         **study.design.to_dict(),
         "source": study.task.source_sha256,
         "cases": [case.name for case in study.plan.roles.training],
-        "labels": study.task.labels.to_dict(),
+        "labels": study.task.labels.meaning(),
         "channels": study.task.channels,
         "statistics": study.task.statistics,
         "preparation": study.task.preparation.chosen(),

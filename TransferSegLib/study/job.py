@@ -96,7 +96,7 @@ class Job:
             "training": [case.name for case in self.training],
             "validation": [case.name for case in self.validation],
             "test": [case.name for case in self.test],
-            "labels": task.labels.to_dict(),
+            "labels": task.labels.meaning(),
             "channels": task.channels,
             "statistics": task.statistics,
             "preparation": task.preparation.chosen(),
