@@ -141,11 +141,15 @@ def idle(on_event: Any, cancel: Any) -> None:
 
 @contextlib.contextmanager
 def one_worker() -> Iterator[str]:
-    """The address of a cluster of one worker; asked for by number, that would be this process."""
+    """The address of a cluster of one worker, as ours are; asked for by number, that would be this process."""
+    import dask.config
     import distributed
+
+    from TransferSegLib.cluster import settings
 
     with (
         tempfile.TemporaryDirectory() as folder,
+        dask.config.set(settings(1)),
         distributed.LocalCluster(
             n_workers=1,
             threads_per_worker=1,

@@ -49,12 +49,9 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_G
 Listener = Callable[[str, Event], None]
 
 
-@contextmanager
-def start_workers(
-    count: int, threads: int, devices: int, on_event: Listener, cancel: CancelToken, stop_file: Path
-) -> Iterator[Cluster]:
-    """``count`` processes on this machine, each with ``threads`` processor threads; they share ``devices``."""
-    settings = {
+def settings(threads: int) -> dict[str, Any]:
+    """Dask's configuration for workers of ours, each with ``threads`` processor threads."""
+    return {
         # In place of Dask's own, which also make the system take back memory after each step.
         "distributed.nanny.pre-spawn-environ": dict.fromkeys(_THREADS, str(threads)),
         "distributed.scheduler.allowed-failures": _DEATHS - 1,
@@ -63,10 +60,17 @@ def start_workers(
         "distributed.worker.http.routes": [],
         "distributed.worker.profile.enabled": False,
     }
+
+
+@contextmanager
+def start_workers(
+    count: int, threads: int, devices: int, on_event: Listener, cancel: CancelToken, stop_file: Path
+) -> Iterator[Cluster]:
+    """``count`` processes on this machine, each with ``threads`` processor threads; they share ``devices``."""
     orders = Orders(_new_topic(), stop_file.absolute(), devices=devices)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="transferseg-", ignore_cleanup_errors=True))
-        for context in (_quiet(), _same_environment(), dask.config.set(settings)):
+        for context in (_quiet(), _same_environment(), dask.config.set(settings(threads))):
             stack.enter_context(context)
         local = _start(count, folder, cancel)
         client = stack.enter_context(distributed.Client(stack.enter_context(local), set_as_default=False))
