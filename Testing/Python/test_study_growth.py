@@ -62,7 +62,7 @@ def test_no_other_curve_within_the_bounds_fits_better(means):
         for start in ([0.5, 0.5, 0.1], [0.9, 1.0, 0.5], [0.5, 1.0, 1.5])
     ]
     mine = 0.5 * (errors([curve.a[0], curve.b[0], curve.shape[0]]) ** 2).sum()
-    assert mine <= min(one.cost for one in found) + 1e-4  # the exponents that are tried are 6 % apart
+    assert mine <= min(one.cost for one in found) + 1e-4  # the exponents that are tried are 3 % apart
 
 
 def test_falling_means_give_a_flat_curve():

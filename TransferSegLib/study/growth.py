@@ -32,7 +32,7 @@ NEGLIGIBLE = 0.02
 _TIMES = 2000
 
 # For a given exponent the rest of the law is linear, so exponents are simply tried: no start value, no local minimum.
-_EXPONENTS = np.geomspace(0.05, 2, 60)
+_EXPONENTS = np.geomspace(0.05, 2, 120)
 _SCALES = 40
 
 
