@@ -120,10 +120,9 @@ def _in_processes(
 
 
 def _start(threads: int) -> None:
-    """In a new process: its share of the processors, and how it is stopped."""
+    """In a new process: its share of the processors."""
     # Ctrl-C reaches every process of a terminal; the first one decides. The others end when it tells them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import SimpleITK
     import torch
@@ -138,12 +137,17 @@ def _leave(*_: object) -> None:
 
 def _work(work: Callable[[Any, OnEvent, CancelToken], T], item: Any) -> tuple[T | Exception, list[Event]]:
     events: list[Event] = []
+    # The first process ends this one to stop it. Only work has something to put away then: an exception in between would
+    # be reported by the pool.
+    signal.signal(signal.SIGTERM, _leave)
     try:
-        return work(item, events.append, CancelToken()), events  # the first process ends this one to stop it
+        return work(item, events.append, CancelToken()), events
     except Exception as error:
         return error, events
     except SystemExit:  # what the work has started was stopped on the way here; the pool would go on with the next item
         os._exit(1)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def processors() -> int:

@@ -83,6 +83,47 @@ def test_a_stop_ends_the_programs_that_the_other_processes_have_started(tmp_path
     assert not is_running(program)
 
 
+def test_a_stop_while_the_other_processes_start_is_silent(tmp_path: Path) -> None:
+    (tmp_path / "SimpleITK.py").write_text(SLOW_TO_IMPORT)
+    script = tmp_path / "script.py"
+    script.write_text(STOPPED)
+    started = tmp_path / "started"
+    done = subprocess.run(
+        [sys.executable, script, started],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "STARTED": str(started)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\n", "")
+
+
+# In place of the real one, which every process imports before its first work.
+SLOW_TO_IMPORT = """
+import multiprocessing, os, pathlib, time
+if multiprocessing.parent_process():
+    pathlib.Path(os.environ["STARTED"]).touch()
+    time.sleep(50)
+"""
+
+STOPPED = """
+import sys
+from pathlib import Path
+from TransferSegLib.errors import Cancelled
+from TransferSegLib.events import CancelToken
+from TransferSegLib.parallel import spread
+
+def work(number, on_event, cancel):
+    return number
+
+if __name__ == "__main__":
+    try:
+        list(spread(work, [0, 1, 2], "work", 2, lambda _: None, CancelToken(Path(sys.argv[1]))))
+    except Cancelled:
+        print("stopped")
+"""
+
+
 def is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
