@@ -21,16 +21,16 @@ from .preprocess.pipeline import inside, labels_on
 from .validation import probabilities
 from .volume import Volume, check_writable, write_volume
 
-# Between two previews, so that a training with short epochs does not mainly draw.
-PAUSE_S = 10.0
+# After a preview there is none for so many times as long as it took: a training spends a tenth of its time on them.
+PAUSE = 9.0
 
 
 class LivePreview:
     """Writes the labels of the first validation case, on its own grid, when the network got better.
 
-    It is called by :func:`training.train` after each best epoch and writes at most every ``PAUSE_S``; :meth:`finish`
-    shows the last best one. Neither the network nor a random number is changed, and no trouble with the file ends the
-    training.
+    It is called by :func:`training.train` after each best epoch, and leaves out so many that it takes little of the
+    time, see ``PAUSE``; :meth:`finish` shows the last best one. Neither the network nor a random number is changed, and
+    no trouble with the file ends the training.
 
     Parameters
     ----------
@@ -41,12 +41,12 @@ class LivePreview:
     def __init__(self, path: Path, files: CaseFiles, plan: Plan, on_event: OnEvent) -> None:
         self._path, self._files, self._plan, self._on_event = path, files, plan, on_event
         self._place: Volume | None = None
-        self._shown, self._shown_s = 0, -math.inf
+        self._shown, self._next_s = 0, -math.inf
         self._warned = False
 
     def __call__(self, network: UNet, validation: Sequence[Prepared], epoch: int) -> None:
         """Show the network of ``epoch`` unless the last preview is too new."""
-        if time.monotonic() - self._shown_s >= PAUSE_S:
+        if time.monotonic() >= self._next_s:
             self._show(network, validation[0], epoch)
 
     def finish(self, network: UNet, validation: Sequence[Prepared], epoch: int) -> None:
@@ -55,6 +55,7 @@ class LivePreview:
             self._show(network, validation[0], epoch)
 
     def _show(self, network: UNet, case: Prepared, epoch: int) -> None:
+        begun = time.monotonic()
         try:
             with memory_errors("Train on a coarser grid (--spacing 2)."):
                 self._write(network, case)
@@ -65,7 +66,8 @@ class LivePreview:
         else:
             self._shown = epoch
             self._on_event(Preview(self._files.name, self._path, epoch))
-        self._shown_s = time.monotonic()  # the pause begins now: on a large image the preview takes seconds
+        now = time.monotonic()
+        self._next_s = now + PAUSE * (now - begun)
 
     def _write(self, network: UNet, case: Prepared) -> None:
         scheme = self._plan.scheme

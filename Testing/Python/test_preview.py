@@ -61,7 +61,20 @@ def improving(monkeypatch: pytest.MonkeyPatch, *sums: float) -> None:
 
 
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preview, "PAUSE_S", 0.0)
+    monkeypatch.setattr(preview, "PAUSE", 0.0)
+
+
+def clock(monkeypatch: pytest.MonkeyPatch, drawing_s: float) -> list[float]:
+    """The time as :mod:`preview` sees it, which passes by drawing, and as the test adds to it."""
+    now, write = [0.0], preview.write_volume
+
+    def slowly(*arguments: Any) -> Path:
+        now[0] += drawing_s
+        return write(*arguments)
+
+    monkeypatch.setattr(preview.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(preview, "write_volume", slowly)
+    return now
 
 
 # What it shows
@@ -137,7 +150,7 @@ def test_it_is_shown_after_each_epoch_that_is_the_best_so_far(
 def test_within_the_pause_only_the_first_and_the_last_best_are_shown(
     tumours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert preview.PAUSE_S == 10
+    clock(monkeypatch, 1)
     assert epochs_shown(tumours, tmp_path / "a", monkeypatch, (0.1, 0.2, 0.3, 0.4, 0.2)) == [1, 4]
     assert epochs_shown(tumours, tmp_path / "b", monkeypatch, (0.9, 0.2, 0.3)) == [1], "not the same one twice"
 
@@ -156,33 +169,23 @@ def test_the_last_one_is_drawn_when_the_model_is_safe(
     assert saved == [False, True]
 
 
-def test_the_pause_begins_when_a_preview_is_written(
-    tumours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("drawing_s", "epochs"), [(0.1, [1, 2, 3, 4, 5]), (1, [1, 3, 5]), (1.5, [1, 4, 5]), (30, [1, 5])]
+)
+def test_the_pause_begins_when_a_preview_is_written_and_is_nine_times_as_long(
+    tumours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawing_s: float, epochs: list[int]
 ) -> None:
-    now = [0.0]
-    monkeypatch.setattr(preview.time, "monotonic", lambda: now[0])
-    write = preview.write_volume
-
-    def slowly(*arguments: Any) -> Path:
-        now[0] += 30
-        return write(*arguments)
-
-    monkeypatch.setattr(preview, "write_volume", slowly)
-
-    def tick(event: Event) -> None:
-        now[0] += 6 * isinstance(event, Metric)
-
+    """Each epoch takes 6 s; after the last one the best is shown in any case."""
+    now = clock(monkeypatch, drawing_s)
     improving(monkeypatch, 0.1, 0.2, 0.3, 0.4, 0.5, 0.4)
     shown: list[Event] = []
-    tune(
-        tumours,
-        tmp_path / "out",
-        recipe(epochs=6),
-        preview=tmp_path / "p.nii",
-        on_event=lambda event: (tick(event), shown.append(event))[0],
-    )
-    # Each epoch takes 6 s: after that of epoch 1 there are 6 s at epoch 2, and 12 s at epoch 3.
-    assert [event.epoch for event in previews(shown)] == [1, 3, 5]
+
+    def listen(event: Event) -> None:
+        now[0] += 6 * isinstance(event, Metric)
+        shown.append(event)
+
+    tune(tumours, tmp_path / "out", recipe(epochs=6), preview=tmp_path / "p.nii", on_event=listen)
+    assert [event.epoch for event in previews(shown)] == epochs
 
 
 def test_the_file_is_whole_whenever_it_is_told_of_and_only_then(

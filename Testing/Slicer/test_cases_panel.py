@@ -303,6 +303,19 @@ class TestPreview:
         preview.show(self.event(tmp_path, "P"))
         assert preview.segmentation.GetSegmentation().GetSegmentIDs() == ("lesion",)
 
+    def test_it_is_lines_over_the_reference_until_the_user_wants_it_otherwise(self, panel, parameters, tmp_path):
+        addCase(panel)
+        preview = Preview()
+        preview.begin(loadCases(parameters), GLIOMA)
+        preview.show(self.event(tmp_path, "P"))
+        display = preview.segmentation.GetDisplayNode()
+        assert not display.GetVisibility2DFill()
+        assert display.GetVisibility2DOutline()
+        assert display.GetSliceIntersectionThickness() == 3
+        display.SetVisibility2DFill(True)
+        preview.show(self.event(tmp_path, "P"))
+        assert display.GetVisibility2DFill()
+
     def test_it_is_not_shown_on_another_patient_with_the_same_ids(self, panel, parameters, tmp_path):
         addCase(panel)
         preview = Preview()

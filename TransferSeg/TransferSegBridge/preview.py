@@ -51,8 +51,14 @@ class Preview:
         except TransferSegError:
             return  # written anew at this moment, or the image was changed: the next one will do
         name = _("Preview of {case}").format(case=event["case"])
+        new = self.segmentation is None
         self.segmentation = showLabels(labels, self._scheme, place, self.segmentation, name)
         self.segmentation.SetAttribute(PREDICTION, "1")
+        if new:
+            # Thick lines over the filled reference: both have the same colors.
+            display = self.segmentation.GetDisplayNode()
+            display.SetVisibility2DFill(False)
+            display.SetSliceIntersectionThickness(3)
         self.segmentation.SetName(_("{name}, epoch {epoch}").format(name=name, epoch=event["epoch"]))
 
     def end(self) -> None:
