@@ -137,8 +137,8 @@ def _leave(*_: object) -> None:
 
 def _work(work: Callable[[Any, OnEvent, CancelToken], T], item: Any) -> tuple[T | Exception, list[Event]]:
     events: list[Event] = []
-    # The first process ends this one to stop it. Only work has something to put away then: an exception in between would
-    # be reported by the pool.
+    # The first process ends this one to stop it. Only work has something to put away then: an exception at another time
+    # would be reported by the pool.
     signal.signal(signal.SIGTERM, _leave)
     try:
         return work(item, events.append, CancelToken()), events
