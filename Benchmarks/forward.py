@@ -113,9 +113,11 @@ def ours(args: argparse.Namespace, size: tuple[int, int, int], engine: str, prec
     import torch
     from examples import random_model
 
+    from TransferSegLib.allocator import keep_memory_for_good
     from TransferSegLib.engines import make_engine
 
     torch.set_num_threads(args.threads)
+    keep_memory_for_good()  # as the command does
     run = make_engine(random_model(), engine, "cpu", precision)
     image = _image(size)
     return _sample(args, lambda: run(image))
@@ -127,10 +129,12 @@ def in_slabs(args: argparse.Namespace, size: tuple[int, int, int]) -> Sample:
     import torch
     from examples import random_model
 
+    from TransferSegLib.allocator import keep_memory_for_good
     from TransferSegLib.engines import torch_engine
     from TransferSegLib.memory import inference_bytes, slab_thickness
 
     torch.set_num_threads(args.threads)
+    keep_memory_for_good()
     thickness = slab_thickness(inference_bytes(prod(size)) / 2, size)
     run = torch_engine(random_model().build(), torch.device("cpu"), torch.float32, thickness)
     image = _image(size)

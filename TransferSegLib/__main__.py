@@ -13,8 +13,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    from .allocator import keep_memory_for_good
     from .cli import app
 
+    keep_memory_for_good()
     app(prog_name="transferseg")
 
 

@@ -12,7 +12,7 @@ import torch
 from .device import autocast, channels_last, choose_device, choose_precision, memory_errors, to_input
 from .errors import ResourceError
 from .events import Message, Planned
-from .losses import soft_dice_loss
+from .losses import soft_confusion, soft_dice_loss
 from .memory import BASE_BYTES, available_bytes, inference_bytes, training_bytes
 from .network import UNet
 from .plan import Plan
@@ -111,7 +111,7 @@ def trial_step(
             start = time.perf_counter()
             with autocast(device, precision):
                 logits = trial(image)[0]
-            loss = soft_dice_loss(logits, label, [range(1, network.classes)])
+            loss = soft_dice_loss(soft_confusion(logits, label), [range(1, network.classes)])
             middle = time.perf_counter()
             torch.autograd.backward(loss)
             float(loss.detach())  # a GPU has worked through its queue when it gives the number

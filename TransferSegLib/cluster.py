@@ -25,7 +25,7 @@ import distributed
 
 from .errors import Cancelled, DependencyError, InputError, ResourceError
 from .events import CancelToken, Event, Warning
-from .on_worker import Orders, Quiet, work_on
+from .on_worker import Orders, OurOwn, work_on
 
 # How long running jobs may take to end after a request to stop. The command itself is ended by force after
 # ``terminal.GRACE_S``: what is done should be written before.
@@ -266,7 +266,7 @@ def _start(count: int, folder: str, cancel: CancelToken) -> Any:
                 memory_limit=0,
                 local_directory=folder,
                 silence_logs=logging.CRITICAL,
-                plugins=(Quiet(),),
+                plugins=(OurOwn(),),
             )
     except (OSError, RuntimeError) as error:
         cancel.raise_if_cancelled()

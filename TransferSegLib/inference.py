@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .allocator import keep_memory
 from .case import load_case
 from .case_files import CaseFiles, as_files
 from .device import choose_device, choose_precision
@@ -121,6 +122,7 @@ class Segmenter:
             )
         self._engine = make_engine(self.model, self.options.engine, self.options.device, self.options.precision)
 
+    @keep_memory()
     def __call__(
         self,
         case: CaseFiles | Mapping[str, str | Path],

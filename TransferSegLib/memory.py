@@ -8,11 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .allocator import kept_bytes
+
 # Bytes a voxel for the network with 4 base filters, from Benchmarks/forward.py and training_step.py, rounded up: of the
 # image at once, of a slab, and of the image besides; of a training step.
 _INFERENCE_BYTES = 170
 _SLAB_BYTES, _KEPT_BYTES = 250, 16
-_TRAINING_BYTES = {"float32": 500, "bfloat16": 390}
+_TRAINING_BYTES = {"float32": 560, "bfloat16": 410}
 
 _PROC = Path("/proc")
 
@@ -51,7 +53,7 @@ def available_bytes() -> int:
     meminfo = _PROC / "meminfo"
     if meminfo.exists():
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        return min(int(lines["MemAvailable"].split()[0]) * 1024, _container_available())
+        return min(int(lines["MemAvailable"].split()[0]) * 1024, _container_available()) + kept_bytes()
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return total // 2  # macOS does not tell what is free; half is what a desktop can usually spare
 

@@ -177,7 +177,8 @@ def check_input_shape(network: UNet, shape: tuple[int, ...]) -> None:
 
 
 def activate(x: Tensor) -> Tensor:
-    return functional.leaky_relu(x, LEAKY_SLOPE)
+    # In place: a convolution's gradient does not need what it gave, so that it need not be kept.
+    return functional.leaky_relu(x, LEAKY_SLOPE, inplace=True)
 
 
 def pool(x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from typing import Any
 import cloudpickle
 from distributed import Reschedule, Status, Worker, WorkerPlugin, get_worker
 
+from .allocator import keep_memory_for_good
 from .errors import Cancelled
 from .events import CancelToken, Event, Progress
 
@@ -43,14 +44,16 @@ class Orders:
     devices: int = 0
 
 
-class Quiet(WorkerPlugin):  # type: ignore[misc]
-    """Ctrl-C reaches every process of a terminal; the first one decides. The workers end when it tells them.
+class OurOwn(WorkerPlugin):  # type: ignore[misc]
+    """For a worker that we have started, which does our jobs alone.
 
-    Where signals can be blocked, ``cluster`` has done it before they started.
+    Ctrl-C reaches every process of a terminal; the first one decides. The workers end when it tells them. Where signals
+    can be blocked, ``cluster`` has done it before they started.
     """
 
     def setup(self, worker: Worker) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        keep_memory_for_good()
 
 
 def work_on(orders: Orders, number: int, work: Callable[..., object], args: Sequence[Any]) -> object:

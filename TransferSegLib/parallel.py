@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from .allocator import keep_memory_for_good
 from .errors import ResourceError
 from .events import CancelToken, Clock, Event, OnEvent, Progress
 from .memory import available_bytes
@@ -123,6 +124,7 @@ def _start(threads: int) -> None:
     """In a new process: its share of the processors."""
     # Ctrl-C reaches every process of a terminal; the first one decides. The others end when it tells them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_memory_for_good()
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import SimpleITK
     import torch

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .allocator import keep_memory
 from .announcement import announce
 from .cache import default_cache, prepare_cases
 from .case import load_case
@@ -187,6 +188,7 @@ def fine_tune(
     return Run(out, model, result.history, tested, cancelled)
 
 
+@keep_memory()
 def score_cases(
     model: Model,
     cases: Sequence[CaseFiles],

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from .allocator import keep_memory
 from .bundle import sha256
 from .case_files import CaseFiles
 from .device import choose_device
@@ -28,6 +29,7 @@ from .workforce import count_workers, gather_workers
 _WRITTEN = {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}
 
 
+@keep_memory()
 def segment_dataset(
     cases: Sequence[CaseFiles],
     model: str | Path | Model,

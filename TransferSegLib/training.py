@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .allocator import keep_memory
 from .augment import augment
 from .checkpoint import Checkpoint, load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 from .device import autocast, channels_last, choose_device, choose_precision, memory_errors, to_input
@@ -23,7 +24,7 @@ from .distributed import World
 from .errors import Cancelled, InputError
 from .events import CancelToken, Clock, Metric, OnEvent, Progress, ignore
 from .labels import LabelScheme
-from .losses import class_weights, decayed_weights, soft_dice_loss, weighted_cross_entropy
+from .losses import class_weights, decayed_weights, soft_confusion, soft_dice_loss, weighted_cross_entropy
 from .network import FixableBatchNorm3d, UNet
 from .preprocess import Prepared
 from .recipe import Recipe
@@ -69,6 +70,7 @@ class _State:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
+@keep_memory()
 def train(
     network: UNet,
     training: Sequence[Prepared],
@@ -253,9 +255,10 @@ class _Trainer:
         label, brain = sample.label.to(self.device), sample.brain.to(self.device)
         with autocast(self.device, self.precision):
             logits = self.network(image)[0]
-        loss = weighted_cross_entropy(logits, label, weights, brain)
+        confusion = soft_confusion(logits, label, brain)
+        loss = weighted_cross_entropy(confusion, weights)
         if self.recipe.dice_weight:
-            loss = loss + self.recipe.dice_weight * soft_dice_loss(logits, label, self.regions, brain)
+            loss = loss + self.recipe.dice_weight * soft_dice_loss(confusion, self.regions)
         return loss
 
     def _batches(self, epoch: int) -> Iterator[list[Future[Sample]]]:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
+from TransferSegLib import losses
 from TransferSegLib.errors import InputError
-from TransferSegLib.losses import class_weights, decayed_weights, soft_dice_loss, weighted_cross_entropy
+from TransferSegLib.losses import class_weights, decayed_weights, soft_confusion
 
 SHAPE = (4, 3, 5)
 REGIONS = [(1, 2, 3), (1, 3), (3,)]
@@ -31,6 +32,16 @@ def sample(classes: int = 4, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Ten
         1 + 10 * torch.rand(classes, generator=random),
         torch.rand(SHAPE, generator=random) < 0.6,
     )
+
+
+def weighted_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor, mask: Tensor | None = None) -> Tensor:
+    return losses.weighted_cross_entropy(soft_confusion(logits, target, mask), weights)
+
+
+def soft_dice_loss(
+    logits: Tensor, target: Tensor, regions: list[tuple[int, ...]], mask: Tensor | None = None, smooth: float = 1.0
+) -> Tensor:
+    return losses.soft_dice_loss(soft_confusion(logits, target, mask), regions, smooth)
 
 
 def sure_of(labels: list[int], classes: int = 3) -> Tensor:
@@ -103,6 +114,32 @@ def test_the_weight_of_20_ml_falls_below_one_and_a_half_at_the_epochs_of_the_pap
 def test_an_unknown_form_is_refused() -> None:
     with pytest.raises(InputError, match="no form of decay 'linear'"):
         decayed_weights(torch.ones(2), 0.9, 0, "linear")
+
+
+# What both losses are made of
+
+
+def test_the_sums_are_those_over_the_voxels_of_each_label() -> None:
+    # Label 1 twice, found with probability 1/4 and 3/4; label 0 once, with 1/2; and one voxel that does not count.
+    logits = torch.tensor([[3.0, 1.0, 1.0, 1.0], [1.0, 3.0, 1.0, 7.0]]).log().reshape(2, 4, 1, 1)
+    mask = torch.tensor([True, True, True, False]).reshape(-1, 1, 1)
+    found = soft_confusion(logits, volume([1, 1, 0, 0]), mask)
+    assert found.voxels.tolist() == [1, 2]
+    torch.testing.assert_close(found.log_likelihood, torch.tensor([0.5, 3 / 16]).log())
+    torch.testing.assert_close(found.probability, torch.tensor([[0.5, 0.5], [1.0, 1.0]]))
+
+
+def test_sums_over_many_voxels_are_exact_to_five_digits() -> None:
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 200, 200, 160, generator=random) + 3
+    target = torch.randint(2, logits.shape[1:], generator=random)
+    found = soft_confusion(logits, target)
+    one_hot = functional.one_hot(target.flatten(), 2).double()
+    probability = logits.double().flatten(1).softmax(0)
+    torch.testing.assert_close(found.voxels.double(), one_hot.sum(0))
+    torch.testing.assert_close(found.probability.double(), (probability @ one_hot).T, rtol=1e-5, atol=0)
+    expected = (one_hot * probability.log().T).sum(0)
+    torch.testing.assert_close(found.log_likelihood.double(), expected, rtol=1e-5, atol=0)
 
 
 # Weighted cross-entropy

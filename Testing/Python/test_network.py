@@ -70,7 +70,8 @@ def seen(network: UNet) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
     record: dict[str, tuple[Tensor, Tensor]] = {}
 
     def hook(name: str) -> Callable[..., None]:
-        return lambda module, inputs, output: record.update({name: (inputs[0].detach(), output.detach())})
+        # Copied: what a layer gives is activated in place.
+        return lambda module, inputs, output: record.update({name: (inputs[0].detach(), output.detach().clone())})
 
     handles = [
         module.register_forward_hook(hook(name)) for name, module in network.named_modules() if not [*module.children()]

@@ -23,7 +23,14 @@ from TransferSegLib.distributed import World
 from TransferSegLib.errors import Cancelled, InputError, ResourceError
 from TransferSegLib.events import CancelToken, Event, Metric, Progress
 from TransferSegLib.labels import GLIOMA
-from TransferSegLib.losses import class_weights, decayed_weights, soft_dice_loss, weighted_cross_entropy
+from TransferSegLib.losses import (
+    SoftConfusion,
+    class_weights,
+    decayed_weights,
+    soft_confusion,
+    soft_dice_loss,
+    weighted_cross_entropy,
+)
 from TransferSegLib.network import UNet
 from TransferSegLib.preprocess import Prepared
 from TransferSegLib.recipe import Recipe
@@ -353,9 +360,9 @@ def test_a_stop_later_keeps_the_best_weights_until_then(monkeypatch: pytest.Monk
 def test_class_weights_take_their_course_over_the_training_however_long_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[Tensor] = []
 
-    def record(logits: Tensor, target: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
+    def record(confusion: SoftConfusion, weights: Tensor) -> Tensor:
         used.append(weights)
-        return weighted_cross_entropy(logits, target, weights, mask)
+        return weighted_cross_entropy(confusion, weights)
 
     monkeypatch.setattr(module, "weighted_cross_entropy", record)
     counts = sum(np.bincount(case.label[case.brain], minlength=4) for case in CASES)  # type: ignore[index]
@@ -379,8 +386,9 @@ def test_the_loss_is_the_weighted_cross_entropy_over_the_brain_plus_the_dice_los
     weights = class_weights(np.bincount(case.label[case.brain]))  # type: ignore[index]
     with torch.no_grad():
         logits = network.train()(torch.from_numpy(case.image)[None])[0]
-    expected = weighted_cross_entropy(logits, label, weights, brain)
-    expected = expected + dice_weight * soft_dice_loss(logits, label, [(1, 2, 3), (1, 3), (3,)], brain)
+    confusion = soft_confusion(logits, label, brain)
+    expected = weighted_cross_entropy(confusion, weights)
+    expected = expected + dice_weight * soft_dice_loss(confusion, [(1, 2, 3), (1, 3), (3,)])
     result = run(recipe(epochs=1, dice_weight=dice_weight), [case], [])
     assert result.history[0]["loss"] == pytest.approx(float(expected), rel=1e-5)
 
